@@ -1,0 +1,124 @@
+"""How fast the workbench is there and answers keys: at a pseudo-terminal, engine and all.
+
+First frame: from the start of the process to the first pane's title on the terminal, best of ``--runs``.
+Key to paint: from a key to the first byte that it changes, in the workbench as it opens (the engine is
+loading torch on the same machine meanwhile) and once it has settled.
+
+    python -m benchmarks.first_frame [--runs 5] [--size 120x40] [--model synthetic]
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import pty
+import select
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+
+REACH_FIRST_MS = 600.0
+REACH_KEY_MS = 50.0
+SETTLE_S = 12.0
+KEYS = 60
+
+
+class Terminal:
+    """``saetui`` at a pseudo-terminal."""
+
+    def __init__(self, columns: int, rows: int, folder: str, model: str) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        places = {f"SAETUI_{name}": f"{folder}/{name.lower()}" for name in ("STATE", "RUNS", "CONFIG")}
+        self.begun = time.perf_counter()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "saetui", "open", "--model", model],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**os.environ, "TERM": "xterm-256color", **places},
+            start_new_session=True,
+        )
+        os.close(slave)
+
+    def read(self, seconds: float) -> bytes:
+        """What is written next; nothing after ``seconds`` of silence."""
+        if not select.select([self._master], [], [], seconds)[0]:
+            return b""
+        try:
+            return os.read(self._master, 1 << 16)
+        except OSError:  # the program is gone
+            return b""
+
+    def drain(self, quiet: float) -> None:
+        while self.read(quiet):
+            pass
+
+    def first_frame(self) -> float:
+        """Milliseconds until the panes are on the terminal."""
+        seen = b""
+        while b"prompt" not in seen:
+            new = self.read(30)
+            if not new:
+                raise SystemExit(f"no frame came: {seen[-300:].decode(errors='replace')}")
+            seen += new
+        return (time.perf_counter() - self.begun) * 1000
+
+    def key(self, key: bytes) -> float:
+        """Milliseconds from a key to the first byte after it."""
+        self.drain(0.03)
+        begun = time.perf_counter()
+        os.write(self._master, key)
+        self.read(5)
+        return (time.perf_counter() - begun) * 1000
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+
+def latencies(terminal: Terminal) -> list[float]:
+    """Of the tab key, which moves the focus: every press repaints two panes."""
+    return sorted(terminal.key(b"\t") for _ in range(KEYS))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--size", default="120x40")
+    parser.add_argument("--model", default="synthetic")
+    options = parser.parse_args()
+    columns, rows = map(int, options.size.split("x"))
+    frames: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(options.runs):
+            terminal = Terminal(columns, rows, folder, options.model)
+            frames.append(terminal.first_frame())
+            terminal.close()
+        terminal = Terminal(columns, rows, folder, options.model)
+        terminal.first_frame()
+        opening = latencies(terminal)
+        end = time.monotonic() + SETTLE_S
+        while time.monotonic() < end:
+            terminal.read(0.5)
+        settled = latencies(terminal)
+        terminal.close()
+    result = {
+        "first_frame_ms": {"best": round(min(frames)), "median": round(statistics.median(frames))},
+        "key_opening_ms": {"median": round(statistics.median(opening), 1), "max": round(opening[-1], 1)},
+        "key_settled_ms": {"median": round(statistics.median(settled), 1), "max": round(settled[-1], 1)},
+    }
+    print(f"first frame {options.size}: best {min(frames):.0f} ms (reach ≤ {REACH_FIRST_MS:.0f})")
+    print(f"key to paint, engine loading: max {opening[-1]:.1f} ms; settled: max {settled[-1]:.1f} ms "
+          f"(reach ≤ {REACH_KEY_MS:.0f})")  # fmt: skip
+    print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""What the live monitor costs over SSH: bytes a second at 120×40 while a run reports once a second, and
+bytes and CPU while nothing happens. Measured at a pseudo-terminal, on a fabricated run.
+
+    python -m benchmarks.wire [--seconds 20] [--size 120x40] [--term xterm-256color]
+"""
+
+import argparse
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from pathlib import Path
+
+from tests.tui.fabricate import FakeRun
+
+TOKENS_A_SECOND = 52_000
+
+
+def show(folder: Path) -> None:
+    """The program under measurement: the monitor alone."""
+    from textual.app import App
+
+    from saetui.runs.store import Run
+    from saetui.tui.monitor import MonitorScreen
+
+    class Monitor(App[None]):
+        def on_mount(self) -> None:
+            self.push_screen(MonitorScreen(Run(folder)))
+
+    Monitor().run()
+
+
+class Terminal:
+    """A program under a pseudo-terminal; counts what it writes."""
+
+    def __init__(self, command: list[str], columns: int, rows: int, term: str) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        environment = {**os.environ, "TERM": term, "TEXTUAL_ANIMATIONS": "none"}
+        environment.pop("COLORTERM", None)  # SSH does not forward it
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True
+        )
+        os.close(slave)
+
+    def read_for(self, seconds: float, until_quiet: float | None = None) -> int:
+        """Bytes written within ``seconds``, or until nothing came for ``until_quiet`` seconds."""
+        count, end, last = 0, time.monotonic() + seconds, time.monotonic()
+        while (now := time.monotonic()) < end:
+            if until_quiet is not None and count and now - last > until_quiet:
+                break
+            if select.select([self._master], [], [], min(0.1, end - now))[0]:
+                count += len(os.read(self._master, 1 << 16))
+                last = time.monotonic()
+        return count
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+        os.close(self._master)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--size", default="120x40")
+    parser.add_argument("--term", default="xterm-256color")
+    parser.add_argument("--show", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.show:
+        show(options.show)
+        return 0
+    columns, rows = map(int, options.size.split("x"))
+    with tempfile.TemporaryDirectory() as folder:
+        fake = FakeRun(Path(folder), created=time.time() - 600)
+        fake.hold()
+        fake.begin().early_probes().train(6_000_000)
+        terminal = Terminal(
+            [sys.executable, "-m", "benchmarks.wire", "--show", str(fake.run.folder)],
+            columns,
+            rows,
+            options.term,
+        )
+        try:
+            first = terminal.read_for(30, until_quiet=3)
+            cpu = terminal.cpu_seconds()
+            live = 0
+            for _ in range(options.seconds):
+                fake.train(fake.tokens + TOKENS_A_SECOND, per_record=TOKENS_A_SECOND)
+                live += terminal.read_for(1)
+            live_cpu = terminal.cpu_seconds() - cpu
+            terminal.read_for(3)
+            cpu = terminal.cpu_seconds()
+            idle = terminal.read_for(options.seconds)
+            idle_cpu = terminal.cpu_seconds() - cpu
+        finally:
+            terminal.close()
+    seconds = options.seconds
+    live_rate, idle_rate = live / seconds, idle / seconds
+    print(f"monitor at {options.size}, TERM={options.term}, {seconds} s each")
+    print(f"first frames   {first / 1000:8.1f} KB")
+    print(f"live, 1 Hz     {live_rate / 1000:8.2f} KB/s  {live_cpu / seconds:6.2%} CPU   (reach: 5 KB/s)")
+    print(f"idle           {idle_rate:8.1f} B/s   {idle_cpu / seconds:6.2%} CPU   (reach: 0 B/s, 0.3 %)")
+    return 0 if live_rate <= 5000 and idle == 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

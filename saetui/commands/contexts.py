@@ -1,0 +1,156 @@
+"""``saetui contexts``: what a feature fires on."""
+
+import shutil
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import click
+
+from saetui.commands.encoders import Opened, open_encoder, open_model, run_option
+from saetui.commands.options import json_option, setup_options
+from saetui.commands.output import emit_json, say
+from saetui.features.results import Context, Contexts
+from saetui.setup import Setup
+from saetui.tui.widgets.visible import cell_len, head, tail, visible
+
+if TYPE_CHECKING:
+    from saetui.features.graft_index import GraftIndex
+    from saetui.features.index import FeatureIndex
+    from saetui.lm.base import LanguageModel
+
+_BARS = " ▁▂▃▄▅▆▇█"
+
+
+@click.command()
+@click.argument("feature", type=int)
+@setup_options
+@run_option
+@click.option("--tokens", type=click.IntRange(1), default=1_000_000, show_default=True, help="tokens to read")
+@click.option(
+    "--top", type=click.IntRange(0, 64), default=20, show_default=True, help="top-activating tokens"
+)
+@click.option("--before", type=click.IntRange(0), default=5, show_default=True, help="tokens before it")
+@click.option("--after", type=click.IntRange(0), default=4, show_default=True, help="tokens after it")
+@click.option("--intervals", type=click.IntRange(0), default=0, help="and a sample of so many quantiles")
+@json_option
+def command(
+    feature: int,
+    setup: Setup,
+    run: str | None,
+    tokens: int,
+    top: int,
+    before: int,
+    after: int,
+    intervals: int,
+    as_json: bool,
+) -> None:
+    """The top-activating tokens of FEATURE with their contexts, its density and histogram.
+
+    The corpus is read once for all features and what was found is kept, so that the next feature answers
+    at once.
+    """
+    lm = open_model(setup)
+    opened = open_encoder(setup, lm, run)
+    index = _index(setup, lm, opened, feature, tokens)
+    found = index.contexts(feature, top=top, intervals=intervals, before=before, after=after)
+    if as_json:
+        emit_json(found)
+        return
+    width = shutil.get_terminal_size((80, 24)).columns
+    for line in report(found, width):
+        click.echo(line)
+
+
+def report(found: Contexts, width: int) -> list[str]:
+    """The answer as lines of at most ``width`` cells."""
+    lines = [
+        f"feature {found.feature} of {found.sae} · fires on {found.fired:,} of {found.tokens_read:,} tokens "
+        f"({found.density:.3%})"
+    ]
+    if not found.fired:
+        return [*lines, "it never fired: a dead feature, or one that needs more --tokens"]
+    lines.append(_histogram(found))
+    lines += ["", *_concordance(found.top, width)]
+    for interval in found.intervals:
+        share = interval.count / found.fired
+        lines += ["", f"{interval.low:.2f} to {interval.high:.2f} · {interval.count:,} tokens ({share:.0%})"]
+        lines += _concordance(interval.contexts, width)
+    return lines
+
+
+def _histogram(found: Contexts) -> str:
+    most = max(found.histogram)
+    # Square roots: the many weak firings would else hide the few strong ones.
+    heights = [0 if not n else max(1, round((n / most) ** 0.5 * 8)) for n in found.histogram]
+    bars = "".join(_BARS[height] for height in heights)
+    return f"activations 0 {bars} {found.max_activation:.2f}  (√ counts, at most {most:,})"
+
+
+def _concordance(contexts: list[Context], width: int) -> list[str]:
+    """A line per context, the tokens in one column, as in a concordance."""
+    texts = [
+        (
+            visible("".join(context.tokens[: context.center])),
+            "«" + visible(context.tokens[context.center]) + "»",
+            visible("".join(context.tokens[context.center + 1 :])),
+        )
+        for context in contexts
+    ]
+    room = width - 9
+    left = min(max((cell_len(before) for before, _, _ in texts), default=0), room // 2)
+    lines: list[str] = []
+    for context, (before, token, after) in zip(contexts, texts, strict=True):
+        before = tail(before, left)
+        rest = head(token + after, room - left)
+        lines.append(f"{context.activation:>7.2f}  {' ' * (left - cell_len(before))}{before}{rest}".rstrip())
+    return lines
+
+
+def _index(
+    setup: Setup, lm: "LanguageModel", opened: Opened, feature: int, tokens: int
+) -> "FeatureIndex | GraftIndex":
+    """The index of the encoder over ``tokens`` tokens of the setup's corpus; progress on stderr."""
+    from saetui.features.encoder import check_feature
+    from saetui.features.graft_index import GraftIndex
+    from saetui.features.index import FeatureIndex
+    from saetui.features.row_store import RowStore
+    from saetui.loading import open_rows
+    from saetui.split.graft import Graft
+
+    check_feature(opened.encoder, feature, opened.name)  # before the corpus is read, not after
+    progress = _Progress()
+    store = RowStore(lm, open_rows(setup, lm.tokenizer, "train", lambda share, line: progress.say(line)))
+    encoder = opened.encoder
+    plain = FeatureIndex(store, encoder.narrow if isinstance(encoder, Graft) else encoder, opened.name)
+    plain.build(tokens, progress)
+    progress.end()
+    if store.warning:
+        say(store.warning)
+    if not isinstance(encoder, Graft):
+        return plain
+    index = GraftIndex(plain, encoder, opened.name)
+    while not index.complete:
+        index.advance()
+    return index
+
+
+class _Progress:
+    """Says how far the corpus is read: on a terminal in one line, otherwise every few seconds."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._said = monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        self.say(f"reading the corpus: {done:,} of {total:,} tokens")
+
+    def say(self, line: str) -> None:
+        if monotonic() - self._said >= (0.2 if self._live else 5):
+            self._said = monotonic()
+            click.echo(f"\r{line}\x1b[K" if self._live else line, err=True, nl=not self._live)
+
+    def end(self) -> None:
+        """Leaves nothing of it on a terminal."""
+        if self._live:
+            click.echo("\r\x1b[K", err=True, nl=False)

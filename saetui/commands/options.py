@@ -1,0 +1,53 @@
+"""Options that several sub-commands share."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from saetui.setup import Setup
+
+_SETUP = (
+    click.option(
+        "--model",
+        default="real",
+        show_default=True,
+        help="embedded world (real, synthetic), gelu-1l, hub name or folder",
+    ),
+    click.option("--hook", "hook_name", default="", help="hook point  [default: what the SAE says]"),
+    click.option(
+        "--sae", default="", help="narrow SAE: folder, file or hub path  [default: the world's own]"
+    ),
+    click.option("--dataset", default="", help="hub name, file or folder  [default: the world's own corpus]"),
+    click.option("--seq-len", type=int, default=None, help="tokens in a row, BOS included"),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
+)
+
+
+def setup_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--model --hook --sae --dataset --seq-len --device``; the command gets ``setup: Setup``."""
+
+    @wraps(command)
+    def with_setup(
+        *args: Any,
+        model: str,
+        hook_name: str,
+        sae: str,
+        dataset: str,
+        seq_len: int | None,
+        device: str,
+        **kwargs: Any,
+    ) -> Any:
+        setup = Setup(
+            model=model, hook_name=hook_name, sae=sae, dataset=dataset, seq_len=seq_len, device=device
+        )
+        return command(*args, setup=setup, **kwargs)
+
+    for option in reversed(_SETUP):
+        with_setup = option(with_setup)
+    return with_setup
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="print JSON on stdout")
+"""The command gets ``as_json: bool``."""

@@ -1,0 +1,149 @@
+"""The progress of a run as lines of text: on a terminal one line that is kept up to date, and above it a
+line per evaluation and event; in a pipe whole lines, and of the training only one every few seconds."""
+
+import shutil
+import time
+from typing import Any, TextIO
+
+from saetui.runs.status import RunStatus
+
+_EVERY_S = 5.0
+
+
+def tokens_text(tokens: float) -> str:
+    """``950``, ``12.3k``, ``26.2M``."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if tokens >= limit:
+            return f"{tokens / limit:.1f}{unit}"
+    return f"{tokens:.0f}"
+
+
+def duration_text(seconds: float) -> str:
+    """``42s``, ``3m07``, ``2h05``, ``3d04h``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02}"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
+
+
+def _number(record: dict[str, Any], key: str, form: str) -> str:
+    value = record.get(key)
+    return form.format(value) if isinstance(value, (int, float)) else ""
+
+
+def _joined(*parts: str) -> str:
+    return "  ".join(part for part in parts if part)
+
+
+def metrics_line(record: dict[str, Any], total: int | None) -> str:
+    """One line of a training record."""
+    tokens = record.get("tokens", 0)
+    done = (
+        f"{tokens_text(tokens)} of {tokens_text(total)} ({tokens / total:.0%})"
+        if total
+        else tokens_text(tokens)
+    )
+    speed, eta = record.get("tokens_per_s"), record.get("eta_s")
+    return _joined(
+        done,
+        _number(record, "loss", "loss {:.4g}"),
+        _number(record, "fvu", "FVU {:.3f}"),
+        _number(record, "l0", "L0 {:.1f}"),
+        f"{tokens_text(speed)} tok/s" if speed else "",
+        f"ETA {duration_text(eta)}" if eta is not None else "",
+    )
+
+
+def evaluation_lines(record: dict[str, Any]) -> list[str]:
+    """An evaluation on held-out rows, with a line for each probe prompt."""
+    head = _joined(
+        f"evaluation at {tokens_text(record.get('tokens', 0))}:",
+        _number(record, "fvu", "FVU {:.3f}"),
+        _number(record, "l0", "L0 {:.1f}"),
+        _number(record, "ce_recovered", "CE recovered {:.1%}"),
+    )
+    lines = [head]
+    for probe in record.get("probes") or []:
+        top = "  ".join(f"{feature}: {activation:.2f}" for feature, activation in probe["top"][:3])
+        target = _number(probe, "target", "target {:.2f}")
+        lines.append(f"  {probe['prompt']!r}  {_joined(target, '| ' + top if top else '')}")
+    return lines
+
+
+def event_line(event: dict[str, Any]) -> str | None:
+    """A line for an event that a person wants to know of; None for the others."""
+    if message := event.get("message"):
+        return str(message)
+    match event["kind"]:
+        case "running":
+            return "running"
+        case "resumed":
+            return f"goes on from {tokens_text(event['tokens'])} tokens"
+        case _:
+            return None
+
+
+class Progress:
+    """Prints a run's progress on ``stream``; its two methods are what ``follow`` calls."""
+
+    def __init__(self, stream: TextIO, total: int | None) -> None:
+        self._stream = stream
+        self._total = total
+        self._live = stream.isatty()
+        self._drawn = ""
+        self._latest: dict[str, Any] | None = None
+        self._next_line = 0.0
+
+    def record(self, record: dict[str, Any]) -> None:
+        if "kind" in record:
+            if line := event_line(record):
+                self._print(line)
+        elif record.get("eval"):
+            for line in evaluation_lines(record):
+                self._print(line)
+        else:
+            self._latest = {**(self._latest or {}), **record}  # not every record has all
+
+    def look(self, status: RunStatus) -> None:
+        if status.state == "queued" and status.ahead:
+            line = f"queued: {status.ahead} run{'s' if status.ahead > 1 else ''} ahead on its device"
+        elif self._latest:
+            line = metrics_line(self._latest, self._total)
+        else:
+            line = "starting" if status.state in ("queued", "running") else ""
+        if self._live:
+            self._draw(line)
+        elif line and line != self._drawn and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _EVERY_S
+            self._print(line)
+            self._drawn = line
+
+    def close(self) -> None:
+        """Leaves the last line standing."""
+        if self._live:
+            if self._drawn:
+                self._stream.write("\n")
+        elif self._latest and (line := metrics_line(self._latest, self._total)) != self._drawn:
+            self._print(line)
+        self._stream.flush()
+
+    def _print(self, line: str) -> None:
+        drawn = self._drawn
+        if self._live:
+            self._draw("")
+        self._stream.write(line + "\n")
+        if self._live:
+            self._draw(drawn)
+        self._stream.flush()
+
+    def _draw(self, line: str) -> None:
+        if line == self._drawn:
+            return
+        width = shutil.get_terminal_size().columns - 1
+        self._stream.write(f"\r\x1b[2K{line[:width]}")
+        self._stream.flush()
+        self._drawn = line

@@ -1,0 +1,88 @@
+"""Command-line options made from a recipe's fields, and the recipe made from options, file and world."""
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import click
+
+from saetui import embedded
+from saetui.errors import UsageError
+from saetui.setup import Setup
+from saetui.split.recipe import GraftRecipe, SplitRecipe
+
+R = TypeVar("R", SplitRecipe, GraftRecipe)
+
+
+def recipe_options(recipe: type[SplitRecipe] | type[GraftRecipe]) -> Callable[..., Any]:
+    """Adds one option per field, named after it, and ``--recipe FILE``; the command gets ``recipe_file`` and
+    ``given``, a dict of the fields that were named on the command line."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        names = [field.name for field in fields(recipe)]
+
+        def with_given(*args: Any, **kwargs: Any) -> Any:
+            given = {name: value for name in names if (value := kwargs.pop(name)) is not None}
+            return command(*args, given=given, **kwargs)
+
+        with_given.__doc__ = command.__doc__
+        with_given.__click_params__ = getattr(command, "__click_params__", [])  # pyright: ignore[reportFunctionMemberAccess]
+        hints = get_type_hints(recipe)
+        for field in reversed(fields(recipe)):
+            with_given = _option(field, hints[field.name])(with_given)
+        return click.option(
+            "--recipe",
+            "recipe_file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="TOML file with recipe values; options given here override it",
+        )(with_given)
+
+    return decorate
+
+
+def build_recipe(
+    kind: type[R], setup: Setup, recipe_file: Path | None, given: dict[str, Any], defaults: dict[str, Any]
+) -> R:
+    """The recipe: ``given`` over the file's values over the embedded world's over ``defaults`` over the
+    recipe's own. UsageError for what is unknown or out of range, and for a file that cannot be read."""
+    values = defaults | world_values(kind, setup) | (_from_file(recipe_file) if recipe_file else {}) | given
+    return kind.from_dict(values)
+
+
+def world_values(kind: type[SplitRecipe] | type[GraftRecipe], setup: Setup) -> dict[str, Any]:
+    """What the embedded world has other than the recipe's own defaults; nothing for other models, or for
+    another narrow SAE, whose features are other ones."""
+    if setup.model not in embedded.WORLDS or setup.sae:
+        return {}
+    world = embedded.world(setup.model)
+    table = world.split if kind is SplitRecipe else world.graft
+    return {"target": world.target, "threshold": world.threshold, **table}
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the recipe {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the recipe {path} is not valid TOML: {error}") from None
+
+
+def _option(field: Field[Any], hint: Any) -> Callable[..., Any]:
+    flag = f"--{field.name.replace('_', '-')}"
+    if hint is bool:
+        shown = f"--{'' if field.default else 'no-'}{flag.removeprefix('--')}"
+        return click.option(
+            f"{flag}/--no-{flag.removeprefix('--')}",
+            default=None,
+            help=f"{field.metadata['help']}  [default: {shown}]",
+        )
+    choices = get_args(hint) if get_origin(hint) is Literal else ()
+    return click.option(
+        flag,
+        type=click.Choice(choices) if choices else hint,
+        default=None,
+        help=f"{field.metadata['help']}  [default: {field.default}]",
+    )

@@ -1,0 +1,89 @@
+"""``saetui split``: train a wide SAE that splits a feature, in a background run."""
+
+import shutil
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from saetui.commands.options import json_option, setup_options
+from saetui.commands.output import emit_json, say
+from saetui.commands.recipe_options import build_recipe, recipe_options
+from saetui.commands.watch import EXIT_CODES, watch
+from saetui.errors import UsageError
+from saetui.runs.launcher import launch, survives_logout
+from saetui.runs.status import status
+from saetui.runs.store import create_run
+from saetui.settings import runs_root
+from saetui.setup import Setup
+from saetui.split.criteria import load_criteria
+from saetui.split.recipe import SplitRecipe
+
+
+@click.command()
+@setup_options
+@recipe_options(SplitRecipe)
+@click.option("--criteria", type=click.Path(dir_okay=False, path_type=Path), help="criteria file to judge by")
+@click.option("--note", default="", help="a line to remember the run by")
+@click.option("--detach", is_flag=True, help="launch, print the run's id and return")
+@json_option
+def command(
+    setup: Setup,
+    recipe_file: Path | None,
+    given: dict[str, Any],
+    criteria: Path | None,
+    note: str,
+    detach: bool,
+    as_json: bool,
+) -> None:
+    """Split a feature by training a wide SAE, in a run that outlives this terminal; follow it.
+
+    Recipe defaults are the embedded world's, or else those shown; d_sae is 8 times the narrow SAE's unless
+    it is given. Exit codes as those of watch: 0 finished, 1 failed, 3 paused or stopped, 130 left.
+    """
+    if criteria:
+        load_criteria(criteria)  # better refused now than after the training
+    recipe = choose_recipe(setup, recipe_file, given)
+    run = create_run(runs_root(), "split", setup, recipe, note)
+    if criteria:
+        shutil.copyfile(criteria, run.folder / "criteria.toml")
+    say(f"{run.id}: {described(recipe)}")
+    launch(run)
+    if warning := survives_logout():
+        say(warning)
+    if not detach:
+        sys.exit(EXIT_CODES[watch(run, as_json).state])
+    if as_json:
+        emit_json(status(run))
+    else:
+        click.echo(run.id)
+        say(f"it goes on by itself: `saetui watch {run.id}` follows it")
+
+
+def choose_recipe(setup: Setup, recipe_file: Path | None, given: dict[str, Any]) -> SplitRecipe:
+    """The recipe, checked against the narrow SAE that it is for. UsageError where the target is not in it."""
+    recipe = build_recipe(SplitRecipe, setup, recipe_file, given, {})
+    needs_narrow = recipe.init != "random" or recipe.data == "filtered" or recipe.loss != "standard"
+    if not needs_narrow:
+        return recipe
+    from saetui.loading import load_sae
+    from saetui.split.loss import check_target
+
+    narrow = load_sae(setup)
+    check_target(narrow, recipe.target)
+    recipe = build_recipe(SplitRecipe, setup, recipe_file, given, {"d_sae": 8 * narrow.d_sae})
+    if recipe.init != "random" and recipe.d_sae < narrow.d_sae:
+        raise UsageError(
+            f"d_sae is {recipe.d_sae}, but the narrow SAE already has {narrow.d_sae} features: "
+            f"choose at least {narrow.d_sae}, or --init random"
+        )
+    return recipe
+
+
+def described(recipe: SplitRecipe) -> str:
+    """The axes and all that differs from the defaults, in one line."""
+    always = ("target", "d_sae", "init", "data", "loss", "tokens")
+    shown = [f for f in fields(recipe) if f.name in always or getattr(recipe, f.name) != f.default]
+    return " · ".join(f"{f.name} {getattr(recipe, f.name)}" for f in shown)

@@ -1,0 +1,36 @@
+"""A language model that several threads may ask."""
+
+import threading
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from saetui.corpus.tokenizer import Tokenizer
+from saetui.lm.base import LanguageModel
+
+
+class ExclusiveModel:
+    """One forward at a time: models that are read through hooks are not made for two."""
+
+    def __init__(self, lm: LanguageModel) -> None:
+        self._lm, self._lock = lm, threading.Lock()
+        self.name: str = lm.name
+        self.hook_name: str = lm.hook_name
+        self.d_in: int = lm.d_in
+        self.n_ctx: int = lm.n_ctx
+        self.tokenizer: Tokenizer = lm.tokenizer
+        self.device: torch.device = lm.device
+        self._W_U = lm.W_U
+
+    @property
+    def W_U(self) -> Tensor:
+        return self._W_U
+
+    def activations(self, tokens: Tensor) -> Tensor:
+        with self._lock:
+            return self._lm.activations(tokens)
+
+    def losses(self, tokens: Tensor, replace: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        with self._lock:
+            return self._lm.losses(tokens, replace)

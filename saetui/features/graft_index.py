@@ -1,0 +1,146 @@
+"""What a graft's children fire on, from the activations that its narrow SAE's index has stored.
+
+Children fire only where the target does, so only those tokens are encoded: a scan of a second or two
+where a pass of its own would take minutes. Of every other feature the narrow SAE's index tells.
+"""
+
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+
+from saetui.features import contexts
+from saetui.features.best import Entries
+from saetui.features.encoder import Encoder, check_feature, encode_feature
+from saetui.features.index import FeatureIndex, stored_tokens
+from saetui.features.lens import lens
+from saetui.features.neighbours import cosines
+from saetui.features.results import Child, Context, Contexts, Densities
+from saetui.features.statistics import TOP, FeatureStatistics
+
+ALIKE = 3
+"""Contexts with the same token and so many tokens before it are shown once: corpora repeat themselves."""
+
+
+class GraftEncoder(Encoder, Protocol):
+    """A narrow SAE with children in its target's place: ``saetui.split.graft.Graft``."""
+
+    @property
+    def narrow(self) -> Encoder: ...
+    @property
+    def target(self) -> int: ...
+    @property
+    def threshold(self) -> float: ...
+    @property
+    def children(self) -> range: ...
+
+
+class GraftIndex:
+    """Answers as ``FeatureIndex`` does, for the features of a graft. One thread advances, any may ask."""
+
+    def __init__(self, narrow: FeatureIndex, graft: GraftEncoder, name: str) -> None:
+        self.narrow, self.graft, self.name = narrow, graft, name
+        self.store = narrow.store
+        self.statistics = FeatureStatistics(graft.d_sae, self.store.lm.device)
+        self.rows_read = 0
+        self.hot = 0
+        """Tokens read on which the target fires above the graft's threshold."""
+        self._won = torch.zeros(len(graft.children), dtype=torch.int64)
+        """Of these, tokens on which each child is the strongest."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything stored is read, and the narrow SAE's index stores no more."""
+        return self.narrow.complete and self.rows_read >= self.store.activation_rows
+
+    @property
+    def tokens_read(self) -> int:
+        return self.rows_read * self.store.tokens_per_row
+
+    @property
+    def wanted(self) -> int:
+        """Tokens that will be read in the end."""
+        return max(self.narrow.wanted, self.tokens_read) if not self.complete else self.tokens_read
+
+    @torch.no_grad()
+    def advance(self) -> None:
+        """Takes in one step of what is stored and not yet read."""
+        target, children = self.graft.target, list(self.graft.children)
+        own = [target, *children]
+        for places, x in stored_tokens(self.store, self.rows_read):
+            parent = encode_feature(self.graft.narrow, x, target)
+            fires = parent > 0
+            f = x.new_zeros(int(fires.sum()), self.graft.d_sae)
+            f[:, own] = self.graft.encode(x[fires])[:, own]
+            self.statistics.add(f, places[fires], tokens=len(x))
+            hot = f[parent[fires] > self.graft.threshold][:, children]
+            strongest = hot.max(-1)
+            winners = strongest.indices[strongest.values > 0]
+            self._won += torch.bincount(winners, minlength=len(children)).cpu()
+            self.hot += len(hot)
+            self.rows_read = int(places[-1]) // self.store.seq_len + 1
+            return
+
+    def contexts(self, feature: int, **options: Any) -> Contexts:
+        """As ``FeatureIndex.contexts``."""
+        check_feature(self.graft, feature, self.name)
+        if feature != self.graft.target and feature not in self.graft.children:
+            return replace(self.narrow.contexts(feature, **options), sae=self.name)
+        return contexts.contexts(
+            self.store,
+            self.graft,
+            self.statistics,
+            feature,
+            name=self.name,
+            complete=self.complete,
+            **options,
+        )
+
+    def densities(self) -> Densities:
+        """As ``FeatureIndex.densities``; a child's is over the tokens of this index."""
+        inherited = self.narrow.densities()
+        tokens, fired = self.statistics.densities()
+        density = [*inherited.density, *[0.0] * len(self.graft.children)]
+        highest = [*inherited.max_activation, *[0.0] * len(self.graft.children)]
+        for feature in (self.graft.target, *self.graft.children):
+            density[feature] = int(fired[feature]) / max(tokens, 1)
+            highest[feature] = float(self.statistics.max_activation[feature])
+        return Densities(self.name, tokens, density, highest, self.complete)
+
+    @torch.no_grad()
+    def children(self, shown: int = 8, boosted: int = 10) -> list[Child]:
+        """The children over the tokens read, largest share first, with up to ``shown`` distinct contexts.
+
+        ``precision`` is 1 by construction. Without a logit lens at this hook point nothing is boosted.
+        """
+        features = list(self.graft.children)
+        cosine = cosines(self.graft.narrow.W_dec[self.graft.target], self.graft.W_dec).tolist()
+        _, fired = self.statistics.densities()
+        readable = self.graft.W_dec.shape[1] == self.store.lm.W_U.shape[0]
+        found = [
+            Child(
+                feature=feature,
+                share=won / max(self.hot, 1),
+                recall=int(fired[feature]) / max(self.hot, 1),
+                precision=1.0,
+                cosine=cosine[feature],
+                contexts=self._distinct(feature, shown),
+                boosted=lens(self.store.lm, self.graft, feature, boosted).boosted if readable else [],
+            )
+            for feature, won in zip(features, self._won.tolist(), strict=True)
+        ]
+        return sorted(found, key=lambda child: -child.share)
+
+    def _distinct(self, feature: int, shown: int) -> list[Context]:
+        seq, first = self.store.seq_len, self.store.first
+        entries = self.statistics.top.of(feature)
+        chosen: list[int] = []
+        seen: set[tuple[int, ...]] = set()
+        for i, place in enumerate(entries.place[:TOP].tolist()):
+            row, position = divmod(place, seq)
+            key = tuple(self.store.row_tokens(row)[max(first, position - ALIKE) : position + 1].tolist())
+            if key not in seen and len(chosen) < shown:
+                seen.add(key)
+                chosen.append(i)
+        kept: Entries = entries[torch.tensor(chosen, dtype=torch.int64)]
+        return contexts.windows(self.store, self.graft, kept, feature, before=5, after=4)

@@ -1,0 +1,137 @@
+"""What a look at a feature gives back: plain records, without torch, that the engine sends as JSON,
+the shell prints with ``--json`` and the workbench shows."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FeatureActivation:
+    feature: int
+    activation: float
+
+
+@dataclass(frozen=True)
+class TokenProbe:
+    """One token of a prompt: its most active features, strongest first.
+
+    ``margin = 1 - a_2 / a_1`` for the two strongest of *all* features (0: a tie; 1: the first
+    stands alone; None: nothing fires). ``followed``: the activations of features asked for by index.
+    ``bos``: the BOS token, which stands before every prompt and counts in no statistic.
+    """
+
+    position: int
+    text: str
+    top: list[FeatureActivation]
+    margin: float | None
+    followed: list[FeatureActivation]
+    l0: int
+    bos: bool = False
+
+
+@dataclass(frozen=True)
+class PromptProbe:
+    prompt: str
+    sae: str
+    tokens: list[TokenProbe]
+
+
+@dataclass(frozen=True)
+class Context:
+    """A token with its neighbours. ``tokens[center]`` is the token; ``activations`` runs beside
+    ``tokens``; ``row`` and ``position`` say where in the corpus it stands."""
+
+    row: int
+    position: int
+    center: int
+    tokens: list[str]
+    activations: list[float]
+
+    @property
+    def activation(self) -> float:
+        return self.activations[self.center]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Contexts sampled from one interval of activation: ``low < activation <= high``."""
+
+    low: float
+    high: float
+    count: int
+    contexts: list[Context]
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """What a feature fires on over ``tokens_read`` tokens (BOS positions are not counted).
+
+    ``density = fired / tokens_read``. ``histogram[i]`` counts activations in
+    ``(edges[i], edges[i+1]]``, zeros left out. ``top`` is strongest first; ``intervals`` are the
+    quantile intervals, strongest first. ``complete`` is False while the corpus is still being read.
+    """
+
+    sae: str
+    feature: int
+    tokens_read: int
+    fired: int
+    density: float
+    max_activation: float
+    edges: list[float]
+    histogram: list[int]
+    top: list[Context]
+    intervals: list[Interval]
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Densities:
+    """Every feature of an SAE at a glance, indexed by feature; as ``Contexts`` defines them."""
+
+    sae: str
+    tokens_read: int
+    density: list[float]
+    max_activation: list[float]
+    complete: bool
+
+
+@dataclass(frozen=True)
+class TokenLogit:
+    token: str
+    logit: float
+
+
+@dataclass(frozen=True)
+class Lens:
+    """Logit lens of a feature: ``W_dec[f] @ W_U``, the mean over the vocabulary taken off."""
+
+    sae: str
+    feature: int
+    boosted: list[TokenLogit]
+    suppressed: list[TokenLogit]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A feature whose decoder row points the same way: ``cosine`` of the two rows."""
+
+    sae: str
+    feature: int
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Child:
+    """One child of a split target, as a list shows it.
+
+    ``share``: of the target's firing tokens, the share on which this child is the strongest child;
+    ``recall``: the share on which it fires at all; ``precision``: the share of the child's firings
+    that fall on the target's; ``cosine``: of the decoder rows.
+    """
+
+    feature: int
+    share: float
+    recall: float
+    precision: float
+    cosine: float
+    contexts: list[Context]
+    boosted: list[TokenLogit]

@@ -1,0 +1,125 @@
+"""Checkpoints: everything that a run needs to go on, in a folder that is whole or is not used.
+
+    checkpoints/<tokens>/  tensors.safetensors   the trainer's tensors
+                           state.json            the rest of its state, as it gave it
+                           checksums.json        bytes and SHA-256 of the two, written last
+
+A checkpoint is written under a temporary name, synced, and renamed. Checksums guard against what that
+cannot: a disk or a copy that lost a part.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saetui.errors import UserError
+from saetui.runs.files import DISK_FULL, sync_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEPT = 2
+"""Checkpoints of a run that are kept: the last one, and one to fall back on should it be torn."""
+
+_NAME = re.compile(r"\d{12}")
+
+
+class Torn(Exception):
+    """A checkpoint that is not what was written; ``str`` says how."""
+
+
+class DiskFull(UserError):
+    """No room for a checkpoint: ``needed`` and ``free`` are bytes."""
+
+    def __init__(self, folder: Path, reason: str, needed: int) -> None:
+        self.needed, self.free = needed, shutil.disk_usage(folder).free
+        super().__init__(
+            f"no room for a checkpoint in {folder} ({reason}): it needs {needed / 1e6:,.1f} MB, "
+            f"{self.free / 1e6:,.1f} MB are free; make room and resume the run"
+        )
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a run's ``checkpoints/``, last one first."""
+    if not folder.is_dir():
+        return []
+    return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
+
+
+def save(folder: Path, tensors: "dict[str, Tensor]", state: dict[str, Any]) -> tuple[Path, int]:
+    """Writes the checkpoint at ``state["tokens"]`` and removes all but the last two; gives its folder and
+    size in bytes.
+
+    DiskFull where there is no room: the earlier checkpoints are as they were.
+    """
+    import safetensors.torch
+
+    payload = {
+        "tensors.safetensors": safetensors.torch.save(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        ),
+        "state.json": json.dumps(state).encode(),
+    }
+    sums = {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in payload.items()}
+    payload["checksums.json"] = json.dumps(sums, indent=1).encode()
+    size = sum(map(len, payload.values()))
+    place = folder / f"{state['tokens']:012d}"
+    temporary = folder / f".writing-{place.name}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        for name, data in payload.items():
+            with (temporary / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        sync_folder(temporary)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise DiskFull(folder, error.strerror or str(error), size) from None
+        raise
+    if place.exists():  # written again at the same token: should this be cut off here, the one before serves
+        shutil.rmtree(place)
+    temporary.rename(place)
+    sync_folder(folder)
+    kept = list_checkpoints(folder)[:KEPT]
+    for path in folder.iterdir():
+        if path not in kept:
+            shutil.rmtree(path)
+    return place, size
+
+
+def load(place: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
+    """The tensors (on the CPU) and the state that ``save`` was given. Torn where a byte is not as it was."""
+    import safetensors.torch
+
+    data: dict[str, bytes] = {}
+    try:
+        sums = json.loads((place / "checksums.json").read_bytes())
+        for name in ("tensors.safetensors", "state.json"):
+            data[name] = (place / name).read_bytes()
+            if len(data[name]) != sums[name]["bytes"]:
+                raise Torn(f"{name} has {len(data[name])} bytes, {sums[name]['bytes']} were written")
+            if _sha256(data[name]) != sums[name]["sha256"]:
+                raise Torn(f"{name} is not what was written (SHA-256 differs)")
+    except FileNotFoundError as error:
+        raise Torn(f"{Path(error.filename).name} is missing") from None
+    except (ValueError, KeyError, TypeError):
+        raise Torn("checksums.json cannot be read") from None
+    return safetensors.torch.load(data["tensors.safetensors"]), json.loads(data["state.json"])
+
+
+def set_aside(place: Path) -> None:
+    """Takes a torn checkpoint out of the list; the next ``save`` removes it."""
+    aside = place.with_name(f".torn-{place.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    place.rename(aside)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,74 @@
+"""One run at a time on a device, in the order of launching, with no daemon.
+
+    <root>/.devices/<host>/<device>.lock     held by the run that has the device
+    <root>/.devices/<host>/<device>.queue/   a ticket per run, named by the time of launching
+
+The tickets give the order; the lock makes sure. A ticket counts only as long as a process works for its
+run, so a waiting worker that dies blocks nobody.
+"""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+from saetui.runs import lock
+from saetui.runs.store import Run
+
+
+def device_key(device: str) -> str:
+    """The device that a setup's ``device`` comes down to, as a file name: ``cpu``, ``cuda-0`` …
+
+    Told without torch, which a waiting worker must not load: ``auto`` is the first GPU where there is an
+    NVIDIA driver and GPUs are not hidden. GPUs are named as the machine counts them, not as
+    ``CUDA_VISIBLE_DEVICES`` renumbers them.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if device == "auto":
+        device = "cuda" if Path("/dev/nvidiactl").exists() and visible not in ("", "-1") else "cpu"
+    name, _, index = device.partition(":")
+    if name != "cuda":
+        return device.replace(":", "-").replace("/", "-")
+    shown = visible.split(",") if visible else []
+    number = int(index) if index.isdigit() else 0
+    return f"cuda-{shown[number].strip() if number < len(shown) else number}"
+
+
+class DeviceQueue:
+    """The queue for the device of ``run``, seen from that run."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        folder = run.root / ".devices" / socket.gethostname()
+        key = device_key(run.manifest.setup.get("device", "auto"))
+        self._lock = folder / f"{key}.lock"
+        self._tickets = folder / f"{key}.queue"
+
+    def enter(self) -> None:
+        """Takes a place at the end."""
+        self._tickets.mkdir(parents=True, exist_ok=True)
+        self.leave()
+        (self._tickets / f"{time.time_ns():020d}.{self.run.id}").touch()
+
+    def leave(self) -> None:
+        for ticket in self._tickets.glob(f"*.{self.run.id}"):
+            ticket.unlink(missing_ok=True)
+
+    def ahead(self) -> int:
+        """Runs that get the device, or have it, before this one. Tickets of the dead are cleared away."""
+        count = 0
+        for ticket in sorted(self._tickets.glob("*.*")):
+            name = ticket.name.partition(".")[2]
+            if name == self.run.id:
+                break
+            if Run(self.run.root / name).alive():
+                count += 1
+            else:
+                ticket.unlink(missing_ok=True)
+        return count
+
+    def take(self) -> int | None:
+        """The device, as a held lock's descriptor, if it is this run's turn and the device is free.
+
+        The ticket stays, so that the order holds on file systems that have no locks."""
+        return lock.take(self._lock, patience_s=0) if self.ahead() == 0 else None

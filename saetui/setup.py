@@ -1,0 +1,30 @@
+"""What a query or a run works on: names only, so that it can be shown, stored and sent anywhere."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Model, hook point, SAE and data, as a person names them. No torch: the workbench, a run's
+    manifest and the engine all carry it; ``saetui.loading`` turns it into objects."""
+
+    model: str = "real"
+    """An embedded world (``real``, ``synthetic``), ``gelu-1l``, a hub name or a local folder."""
+    hook_name: str = ""
+    """Empty: what the SAE's metadata says."""
+    sae: str = ""
+    """The narrow SAE: a folder, a file or a hub path. Empty: the embedded world's own."""
+    dataset: str = ""
+    """A hub name, a file or a folder. Empty: the embedded world's own corpus."""
+    seq_len: int | None = None
+    """Tokens in a row, BOS included. None: the embedded world's, or 128."""
+    device: str = "auto"
+    """``auto`` | ``cpu`` | ``cuda`` | ``cuda:1`` …"""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Setup":
+        return cls(**values)

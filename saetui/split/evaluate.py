@@ -1,0 +1,136 @@
+"""How good an SAE is on held-out rows, each number by its one definition."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from saetui.corpus.rows import TokenRows, batches
+from saetui.errors import UserError
+from saetui.lm.base import LanguageModel
+from saetui.split.data import activations
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Of an SAE on ``tokens`` held-out tokens, which no filter has touched; BOS positions do not count.
+
+    ``fvu = Σ|x - x̂|² / Σ|x - x̄|²``, x̄ the mean over all the tokens; ``l0``: mean number of features above
+    zero; ``density [d_sae]``: share of tokens on which each feature is above zero.
+    """
+
+    tokens: int
+    fvu: float
+    l0: float
+    density: Tensor
+
+
+@dataclass(frozen=True)
+class LossRecovered:
+    """Next-token cross-entropy in nats, over the predictions made at all positions but BOS: of the model
+    (``ce``), with the activations at the hook point replaced by their reconstructions (``ce_sae``) and by
+    zero (``ce_zero``), BOS's left as they are. ``ce_recovered = (ce_zero - ce_sae) / (ce_zero - ce)``."""
+
+    ce: float
+    ce_sae: float
+    ce_zero: float
+
+    @property
+    def ce_recovered(self) -> float:
+        return (self.ce_zero - self.ce_sae) / (self.ce_zero - self.ce)
+
+
+def as_metrics(quality: Quality, loss: LossRecovered) -> dict[str, Any]:
+    """What an evaluation record says of both."""
+    return {
+        "eval": True,
+        "eval_tokens": quality.tokens,
+        "fvu": quality.fvu,
+        "l0": quality.l0,
+        "ce": loss.ce,
+        "ce_sae": loss.ce_sae,
+        "ce_zero": loss.ce_zero,
+        "ce_recovered": loss.ce_recovered,
+    }
+
+
+class Dictionary(Protocol):
+    """An SAE or a graft."""
+
+    @property
+    def d_in(self) -> int: ...
+    @property
+    def d_sae(self) -> int: ...
+    def encode(self, x: Tensor) -> Tensor: ...
+    def decode(self, f: Tensor) -> Tensor: ...
+
+
+class Evaluation:
+    """Evaluates SAEs on the first rows of ``rows``: quality on about ``tokens`` tokens, and the loss on
+    about ``ce_tokens`` of them. What does not depend on the SAE is computed once."""
+
+    def __init__(self, lm: LanguageModel, rows: TokenRows, tokens: int, ce_tokens: int) -> None:
+        self._lm, self._bos = lm, rows.bos
+        self._rows_per_forward = 32 if lm.device.type == "cpu" else 256
+        per_row = rows.seq_len - rows.bos
+        count = -(-max(tokens, ce_tokens) // per_row)
+        read = list(batches(rows, 0, count, self._rows_per_forward))
+        if not read:
+            raise UserError(f"{rows.name} has no rows held out for evaluation")
+        self._tokens = np.concatenate(read)
+        self._quality_rows = min(-(-tokens // per_row), len(self._tokens))
+        self._ce_rows = min(-(-ce_tokens // per_row), len(self._tokens))
+        self._baseline: tuple[float, float] | None = None
+
+    @torch.no_grad()
+    def quality(self, sae: Dictionary) -> Quality:
+        device = self._lm.device
+        squared_error = sum_x2 = torch.zeros((), dtype=torch.float64, device=device)
+        sum_x = torch.zeros(sae.d_in, dtype=torch.float64, device=device)
+        firings = torch.zeros(sae.d_sae, dtype=torch.float64, device=device)
+        tokens = 0
+        for batch in self._batches(self._quality_rows):
+            x = activations(self._lm, batch, self._bos).flatten(0, 1)
+            f = sae.encode(x)
+            squared_error = squared_error + (sae.decode(f) - x).double().square().sum()
+            sum_x += x.double().sum(0)
+            sum_x2 = sum_x2 + x.double().square().sum()
+            firings += (f > 0).sum(0)
+            tokens += len(x)
+        variance = sum_x2 - sum_x.square().sum() / tokens
+        return Quality(
+            tokens=tokens,
+            fvu=float(squared_error / variance),
+            l0=float(firings.sum() / tokens),
+            density=(firings / tokens).float().cpu(),
+        )
+
+    @torch.no_grad()
+    def loss_recovered(self, sae: Dictionary) -> LossRecovered:
+        if self._baseline is None:
+            self._baseline = self._ce(None), self._ce(torch.zeros_like)
+        ce, ce_zero = self._baseline
+        return LossRecovered(ce=ce, ce_sae=self._ce(lambda x: sae.decode(sae.encode(x))), ce_zero=ce_zero)
+
+    def _ce(self, replace: Callable[[Tensor], Tensor] | None) -> float:
+        skip = int(self._bos)
+
+        def replace_all_but_bos(x: Tensor) -> Tensor:
+            assert replace is not None
+            return torch.cat([x[:, :skip], replace(x[:, skip:])], 1)
+
+        total, count = 0.0, 0
+        for batch in self._batches(self._ce_rows):
+            tokens = torch.from_numpy(batch.astype("int64")).to(self._lm.device)
+            losses = self._lm.losses(tokens, replace_all_but_bos if replace else None)[:, skip:]
+            total += float(losses.double().sum())
+            count += losses.numel()
+        return total / count
+
+    def _batches(self, rows: int) -> list[NDArray[np.integer]]:
+        size = self._rows_per_forward
+        return [self._tokens[start : min(start + size, rows)] for start in range(0, rows, size)]

@@ -1,0 +1,75 @@
+"""The tokens on which a target fires: what a graft is trained on."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from saetui.corpus.rows import TokenRows
+from saetui.errors import UserError
+from saetui.lm.base import LanguageModel
+from saetui.sae.sae import SAE
+from saetui.split.data import activations, nothing_fires
+from saetui.split.loss import check_target
+
+
+@dataclass(frozen=True)
+class HotTokens:
+    """Activations ``x [n, d_in]`` of tokens on which the target fires above the threshold, in the corpus's
+    order; ``tokens_read`` were read for them (BOS not counted) in ``seconds``."""
+
+    x: Tensor
+    tokens_read: int
+    seconds: float
+
+
+ReadActivations = Callable[[int, int], Tensor]
+"""Activations ``[≤count, seq, d_in]``, fp32, of ``count`` rows from a first one on, as ``TokenRows.read``
+gives their tokens: ``saetui.features.row_store.RowStore.read``."""
+
+
+@torch.no_grad()
+def gather_hot(
+    lm: LanguageModel,
+    rows: TokenRows,
+    narrow: SAE,
+    target: int,
+    threshold: float,
+    limit: int,
+    scan_limit: int,
+    on_progress: Callable[[int, int], None] = lambda found, read: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    read_activations: ReadActivations | None = None,
+) -> HotTokens:
+    """Reads ``rows`` from the first until ``limit`` hot tokens are found, ``scan_limit`` tokens are read or
+    the corpus ends; ``should_stop`` ends it early, with what there is. UserError where none was found,
+    UsageError for a target out of range. ``read_activations``: where the activations of ``rows`` are kept;
+    without it the language model computes them.
+    """
+    check_target(narrow, target)
+    start = time.perf_counter()
+    rows_per_forward = 32 if lm.device.type == "cpu" else 512
+    chunks: list[Tensor] = []
+    row, read, found, strongest = 0, 0, 0, 0.0
+    while found < limit and read < scan_limit and not should_stop():
+        if read_activations:
+            x = read_activations(row, rows_per_forward)[:, int(rows.bos) :]
+        elif len(tokens := rows.read(row, rows_per_forward)):
+            x = activations(lm, tokens, rows.bos)
+        else:
+            break
+        if len(x) == 0:
+            break
+        row += len(x)
+        x = x.flatten(0, 1)
+        firing = narrow.encode_feature(x, target)
+        chunks.append(x[firing > threshold])
+        strongest = max(strongest, float(firing.max()))
+        read += len(x)
+        found += len(chunks[-1])
+        on_progress(found, read)
+    if found == 0:
+        raise UserError(nothing_fires(rows.name, target, threshold, read, strongest))
+    return HotTokens(torch.cat(chunks)[:limit], read, time.perf_counter() - start)

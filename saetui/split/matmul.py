@@ -1,0 +1,54 @@
+"""Which library multiplies fp32 matrices on the CPU.
+
+Torch's default (MKL) takes its AVX2 path on AMD; oneDNN has AVX-512 kernels there and can be twice as fast.
+The switch that sends fp32 products to oneDNN also permits it to round inputs to bfloat16 where the CPU has
+AMX, so it is tried out: it stays on only where the product of the run's own shapes is as exact and faster.
+"""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Matmul:
+    engine: str
+    """``onednn`` or ``default``."""
+    error: float
+    """Relative difference of the two engines' products."""
+    speedup: float
+    """Of oneDNN over the default."""
+
+
+def use_matmul(engine: str) -> None:
+    """Switches this process's fp32 products to ``engine``."""
+    torch.backends.mkldnn.matmul.fp32_precision = (  # pyright: ignore[reportAttributeAccessIssue]
+        "bf16" if engine == "onednn" else "none"
+    )
+
+
+def choose_matmul(rows: int, d_in: int, d_sae: int) -> Matmul:
+    """Compares the engines on one encoder product, and switches to the better one."""
+    generator = torch.Generator().manual_seed(0)
+    x, W = torch.randn(rows, d_in, generator=generator), torch.randn(d_in, d_sae, generator=generator)
+    if not torch.backends.mkldnn.is_available():
+        return Matmul("default", 0.0, 1.0)
+    use_matmul("default")
+    exact, default_s = _timed(x, W)
+    use_matmul("onednn")
+    other, onednn_s = _timed(x, W)
+    error = float((other - exact).norm() / exact.norm())
+    engine = "onednn" if error < 1e-6 and onednn_s < 0.9 * default_s else "default"
+    use_matmul(engine)
+    return Matmul(engine, error, default_s / onednn_s)
+
+
+def _timed(x: Tensor, W: Tensor) -> tuple[Tensor, float]:
+    out, best = x @ W, float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        torch.mm(x, W, out=out)
+        best = min(best, time.perf_counter() - start)
+    return out, best

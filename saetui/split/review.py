@@ -1,0 +1,170 @@
+"""The verdict on a run: what the judge found, and what a person says to it. Without torch.
+
+``judgements.jsonl`` in the run directory holds both, in the order in which they were given:
+
+- ``{"by": "judge", "judgement": {…}}``: one record for a whole judging, so that a torn file never holds
+  half of one;
+- ``{"by": "person", "child", "criterion", "verdict", "feature", "number", "note"}``: one answer; ``verdict``
+  true or false overrules (or confirms) the judge, null takes the answer back;
+
+each with the journal's own ``t``, the time at which it was given.
+A person's answer is about the feature that was on the screen: it holds while the judge picks that feature.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from saetui.errors import UsageError
+from saetui.runs.files import write_atomic
+from saetui.runs.journal import Journal
+from saetui.runs.tail import read_records
+from saetui.split.verdict import CRITERIA, ChildVerdict, CriterionResult, Judgement
+
+FILE_NAME = "judgements.jsonl"
+CRITERIA_FILE = "criteria.toml"
+"""A run's own criteria, in its folder: what it was judged by last, or is to be judged by."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A person's word on one criterion of one child; ``verdict`` None takes an earlier one back."""
+
+    child: str
+    criterion: int
+    verdict: bool | None
+    feature: int | None
+    number: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Review:
+    """The latest judgement with the answers that hold for it."""
+
+    judgement: Judgement | None = None
+    answers: dict[tuple[str, int], Answer] = field(default_factory=dict[tuple[str, int], Answer])
+
+    @classmethod
+    def of(cls, records: Iterable[dict[str, Any]]) -> "Review":
+        """From the records of ``judgements.jsonl``, oldest first."""
+        judgement = None
+        latest: dict[tuple[str, int], Answer] = {}
+        for record in records:
+            if record.get("by") == "judge" and "judgement" in record:
+                judgement = Judgement.from_dict(record["judgement"])
+            elif record.get("by") == "person":
+                answer = Answer(
+                    **{name: record[name] for name in Answer.__dataclass_fields__ if name in record}
+                )
+                latest[answer.child, answer.criterion] = answer
+        if judgement is None:
+            return cls()
+        features = {child.child: child.feature for child in judgement.children}
+        return cls(
+            judgement,
+            {
+                key: answer
+                for key, answer in latest.items()
+                if answer.verdict is not None and key[0] in features and features[key[0]] == answer.feature
+            },
+        )
+
+    def holds(self, child: str, criterion: int) -> bool:
+        """Whether a criterion is met: the person's word if there is one, else the judge's."""
+        if answer := self.answers.get((child, criterion)):
+            return bool(answer.verdict)
+        return self._result(child, criterion).passed
+
+    def child_holds(self, child: ChildVerdict) -> bool:
+        return all(self.holds(child.child, result.criterion) for result in child.criteria)
+
+    @property
+    def passed(self) -> int:
+        return sum(self.child_holds(child) for child in self.judgement.children) if self.judgement else 0
+
+    @property
+    def by(self) -> str:
+        """Whose verdict it is: ``judge``, ``person`` (every criterion answered) or ``judge and person``."""
+        asked = sum(len(child.criteria) for child in self.judgement.children) if self.judgement else 0
+        if not self.answers:
+            return "judge"
+        return "person" if len(self.answers) == asked else "judge and person"
+
+    def result_line(self) -> str:
+        """``2 of 3 children; no feature of its own for number (criteria 1, 4)``."""
+        if self.judgement is None:
+            return "not judged"
+        missing = []
+        for child in self.judgement.children:
+            failed = [str(r.criterion) for r in child.criteria if not self.holds(child.child, r.criterion)]
+            if failed:
+                missing.append(
+                    f"{child.child} ({'criterion' if len(failed) == 1 else 'criteria'} {', '.join(failed)})"
+                )
+        line = f"{self.passed} of {len(self.judgement.children)} children"
+        return f"{line}; no feature of its own for {', '.join(missing)}" if missing else line
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, as plain values, with what holds after the person's word for every criterion."""
+        children = self.judgement.children if self.judgement else []
+        return {
+            "result": self.result_line(),
+            "passed": self.passed,
+            "children": len(children),
+            "by": self.by,
+            "holds": {
+                child.child: {str(r.criterion): self.holds(child.child, r.criterion) for r in child.criteria}
+                for child in children
+            },
+            "judgement": self.judgement.to_dict() if self.judgement else None,
+            "answers": [asdict(answer) for answer in self.answers.values()],
+        }
+
+    def answer(self, child: str, criterion: int, verdict: bool | None, note: str = "") -> Answer:
+        """A person's answer to what is shown. UsageError for a child or criterion that is not."""
+        result = self._result(child, criterion)
+        shown = self.judgement.child(child) if self.judgement else None
+        return Answer(child, criterion, verdict, shown.feature if shown else None, result.number, note)
+
+    def _result(self, child: str, criterion: int) -> CriterionResult:
+        if self.judgement is None:
+            raise UsageError("this run has not been judged yet: judge it first (saetui judge)")
+        verdict = self.judgement.child(child)
+        if verdict is None:
+            names = ", ".join(repr(c.child) for c in self.judgement.children)
+            raise UsageError(f"no child {child!r} in the judgement: there are {names}")
+        for result in verdict.criteria:
+            if result.criterion == criterion:
+                return result
+        raise UsageError(f"no criterion {criterion}: there are {min(CRITERIA)} to {max(CRITERIA)}")
+
+
+def read_review(folder: Path) -> Review:
+    """The verdict stored in a run directory; empty where nothing has been judged."""
+    return Review.of(read_records(folder / FILE_NAME))
+
+
+def store_judgement(folder: Path, judgement: Judgement) -> None:
+    """Append the judge's reading to the run directory, and keep the criteria file that it was made by there.
+
+    OSError where the disk takes no more.
+    """
+    source = Path(judgement.source)
+    criteria = source.read_bytes() if source.is_file() else b""
+    # A file that was changed since is not what the judge read.
+    if hashlib.sha256(criteria).hexdigest() == judgement.sha256:
+        write_atomic(folder / CRITERIA_FILE, criteria)
+    with Journal(folder / FILE_NAME) as journal:
+        journal.append(by="judge", judgement=judgement.to_dict())
+        journal.sync()
+
+
+def store_answers(folder: Path, answers: Iterable[Answer]) -> None:
+    """Append a person's answers. An undo is a later answer: verdict None, or the earlier one again."""
+    with Journal(folder / FILE_NAME) as journal:
+        for answer in answers:
+            journal.append(by="person", **asdict(answer))
+        journal.sync()

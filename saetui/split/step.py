@@ -1,0 +1,255 @@
+"""One training step of a ReLU SAE with an L1 penalty, its gradients written by hand.
+
+The loss is that of ``saetui.split.loss``. Autograd spends 12·d·F multiply-adds a token on it, of which a
+sixth is a gradient with respect to the input that nobody needs; written by hand it is 10·d·F, in buffers
+that are allocated once. On a CPU most of even that is multiplication by zero once the SAE is sparse: below
+a measured share of active features the step decodes and collects gradients over the active ones only, and
+what is left is the encoder's product, 2·d·F.
+
+Both matrices are kept feature by feature, ``[d_sae, d_in]``: a feature's weights are one row, which is what
+the sparse products gather and what resampling writes.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from saetui.sae.sae import SAE
+from saetui.split.adam import FusedAdam
+from saetui.split.recipe import DecoderNorm, Dtype, Reduction
+
+# Share of active features below which the sparse path is the faster one, and above which it no longer is.
+# On a CPU core the two are equal at 0.13 (256 → 2048, batch 2048); the gap keeps a noisy share from
+# switching back and forth.
+SPARSE_BELOW = 0.10
+DENSE_ABOVE = 0.13
+
+
+@dataclass(frozen=True)
+class StepStats:
+    """What a step saw, summed over its tokens, as tensors on the device, to be read when the caller likes."""
+
+    squared_error: Tensor
+    """0-d: Σ_t |x̂_t - y_t|²."""
+    l1: Tensor
+    """0-d: Σ_t Σ_f activations, times decoder norms where these are free."""
+    firings: Tensor
+    """``[d_sae]``, fp32: tokens on which each feature fired."""
+
+
+class TrainStep:
+    """A ReLU SAE in training: weights, Adam's moments, and the step.
+
+    ``sae`` is copied, to fp32 master weights on ``device``. ``silent``: a feature whose activation the loss
+    sees at zero. ``train_b_dec=False`` keeps ``b_dec`` as it is. ``dtype`` is that of the matrix products.
+
+    With ``decoder_norm="unit"`` every decoder row's gradient loses its component along the row, and rows are
+    divided by their norms *after* Adam's update: normalising before it, as the seed's code did, leaves every
+    saved SAE an update away from the norms that its activations are read in.
+    """
+
+    def __init__(
+        self,
+        sae: SAE,
+        *,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        betas: tuple[float, float] = (0.9, 0.99),
+        l1_reduction: Reduction = "mean",
+        decoder_norm: DecoderNorm = "unit",
+        dtype: Dtype = "float32",
+        silent: int | None = None,
+        train_b_dec: bool = True,
+    ) -> None:
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        self.l1_reduction: Reduction = l1_reduction
+        self.decoder_norm: DecoderNorm = decoder_norm
+        self.silent = silent
+        self.train_b_dec = train_b_dec
+        self._sae = sae
+        self.W_encT = self._master(sae.W_enc.T)
+        self.b_enc = self._master(sae.b_enc)
+        self.W_dec = self._master(sae.W_dec)
+        self.b_dec = self._master(sae.b_dec)
+        self.weights = {"W_encT": self.W_encT, "b_enc": self.b_enc, "W_dec": self.W_dec, "b_dec": self.b_dec}
+        self.grads = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        trained = [name for name in self.weights if train_b_dec or name != "b_dec"]
+        self.adam = FusedAdam([self.weights[n] for n in trained], [self.grads[n] for n in trained], betas)
+
+        d_sae, d_in = self.W_dec.shape
+        self._dtype = getattr(torch, dtype)
+        self._can_be_sparse = self.device.type == "cpu" and self._dtype == torch.float32
+        self.sparse = False
+        """Whether the next step takes the sparse path; part of what an exact resume needs."""
+        self._x = torch.empty(batch_size, d_in, dtype=self._dtype, device=self.device)
+        self._f = torch.empty(batch_size, d_sae, dtype=self._dtype, device=self.device)
+        self._df = torch.empty_like(self._f)
+        self._error = torch.empty(batch_size, d_in, device=self.device)
+        self._ones = torch.ones(batch_size, dtype=self._dtype, device=self.device)
+
+    def __call__(self, x: Tensor, y: Tensor, *, lr: float, l1_coeff: float) -> StepStats:
+        """One update from activations ``x [batch_size, d_in]`` towards ``y`` (same shape), fp32."""
+        stats = self.gradients(x, y, l1_coeff)
+        self.update(lr)
+        return stats
+
+    @torch.no_grad()
+    def gradients(self, x: Tensor, y: Tensor, l1_coeff: float) -> StepStats:
+        """Fills ``grads``; the weights stay."""
+        l1_weight = l1_coeff if self.l1_reduction == "sum" else l1_coeff / self.batch_size
+        norms = self.W_dec.norm(dim=1) if self.decoder_norm == "free" else None
+        self._x.copy_(x - self.b_dec)
+        path = self._sparse_gradients if self.sparse else self._dense_gradients
+        stats, sums = path(y, l1_weight, norms)
+        if norms is not None:  # d/dW_dec of l1_weight · Σ_f sums_f |W_dec[f]|
+            self.grads["W_dec"].addcmul_(self.W_dec, (l1_weight * sums / norms).unsqueeze(1))
+        if self.decoder_norm == "unit":
+            # On rows of norm 1 the component along the row is the one that renormalising would undo.
+            unit = self.W_dec / self.W_dec.norm(dim=1, keepdim=True)
+            along = (self.grads["W_dec"] * unit).sum(1, keepdim=True)
+            self.grads["W_dec"].addcmul_(along, unit, value=-1)
+        if self._can_be_sparse:
+            share = float(stats.firings.sum()) / self._f.numel()
+            self.sparse = share < (DENSE_ABOVE if self.sparse else SPARSE_BELOW)
+        return stats
+
+    @torch.no_grad()
+    def update(self, lr: float) -> None:
+        """Adam's update from ``grads``, and the decoder's norm."""
+        self.adam.step(lr)
+        if self.decoder_norm == "unit":
+            self.W_dec /= self.W_dec.norm(dim=1, keepdim=True)
+
+    def sae(self) -> SAE:
+        """A copy of the SAE as it is now, fp32, on the step's device."""
+        return replace(
+            self._sae,
+            W_enc=self.W_encT.T.contiguous(),
+            b_enc=self.b_enc.clone(),
+            W_dec=self.W_dec.clone(),
+            b_dec=self.b_dec.clone(),
+        )
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Activations ``[tokens, d_sae]``, fp32, of ``x [tokens, d_in]``; a silent feature's are shown."""
+        return torch.relu(torch.addmm(self.b_enc, x - self.b_dec, self.W_encT.T))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and Adam's state, by name: what a checkpoint holds. Live tensors, not copies."""
+        state = {}
+        for name, weight in self.weights.items():
+            state[name] = weight
+            for moment, value in self.adam.state.get(weight, {}).items():
+                state[f"adam.{moment}.{name}"] = value
+        return state
+
+    @torch.no_grad()
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Takes back what ``tensors`` gave."""
+        for name, value in self.tensors().items():
+            value.copy_(tensors[name])
+
+    @torch.no_grad()
+    def forget(self, features: Tensor) -> None:
+        """Zeroes Adam's moments of some features (indices ``[n]``), whose weights have been replaced."""
+        for name in ("W_encT", "b_enc", "W_dec"):
+            for moment in ("exp_avg", "exp_avg_sq"):
+                self.adam.state[self.weights[name]][moment][features] = 0
+
+    def _master(self, weight: Tensor) -> Tensor:
+        return weight.detach().to(self.device, torch.float32).clone(memory_format=torch.contiguous_format)
+
+    def _dense_gradients(self, y: Tensor, l1_weight: float, norms: Tensor | None) -> tuple[StepStats, Tensor]:
+        x, f, df = self._x, self._f, self._df
+        W_encT, W_dec = self.W_encT.to(self._dtype), self.W_dec.to(self._dtype)  # no copies in fp32
+        torch.addmm(self.b_enc.to(self._dtype), x, W_encT.T, out=f)
+        f.relu_()
+        if self.silent is not None:
+            f[:, self.silent] = 0
+        error = self._error
+        error.copy_(f @ W_dec) if self._dtype != error.dtype else torch.mm(f, W_dec, out=error)
+        error.add_(self.b_dec).sub_(y)
+        squared_error = error.square().sum(1).sum()
+        g = error.mul_(2 / self.batch_size)
+        g_low = g.to(self._dtype)
+        self._product(f.T, g_low, self.grads["W_dec"])
+        torch.mm(g_low, W_dec.T, out=df)
+        df.add_(l1_weight if norms is None else (l1_weight * norms).to(self._dtype))
+        torch.ops.aten.threshold_backward.grad_input(df, f, 0, grad_input=df)  # zero where f is
+        self._product(df.T, x, self.grads["W_encT"])
+        self._bias_gradients(self._column_sums(df), g)
+        sums = self._column_sums(f)
+        firings = self._column_sums(torch.sign(f, out=df))
+        return StepStats(squared_error, _weighted(sums, norms), firings), sums
+
+    def _sparse_gradients(
+        self, y: Tensor, l1_weight: float, norms: Tensor | None
+    ) -> tuple[StepStats, Tensor]:
+        x, d_sae, device = self._x, self.W_dec.shape[0], self.device
+        torch.addmm(self.b_enc, x, self.W_encT.T, out=self._f)
+        if self.silent is not None:
+            self._f[:, self.silent] = 0
+        # The active (token, feature) pairs, by token. NumPy finds them several times faster than torch.
+        flat = torch.from_numpy(np.flatnonzero((self._f > 0).numpy()))
+        activations = self._f.view(-1).take(flat)
+        tokens = torch.div(flat, d_sae, rounding_mode="floor")
+        features = flat - tokens * d_sae
+        by_token = torch.searchsorted(tokens, torch.arange(self.batch_size + 1, device=device))
+
+        # Decoding is a weighted sum of the decoder rows in each token's bag; embedding_bag's gradient with
+        # respect to the weights is g · W_dec[feature], for the active pairs alone.
+        activations.requires_grad_()
+        with torch.enable_grad():
+            decoded = F.embedding_bag(
+                features,
+                self.W_dec,
+                by_token,
+                mode="sum",
+                per_sample_weights=activations,
+                include_last_offset=True,
+            )
+        error = torch.sub(decoded.detach() + self.b_dec, y, out=self._error)
+        squared_error = error.square().sum(1).sum()
+        g = error.mul_(2 / self.batch_size)
+        (df,) = torch.autograd.grad(decoded, activations, g)
+        activations = activations.detach()
+        df = df + (l1_weight if norms is None else (l1_weight * norms)[features])
+
+        # The same pairs by feature: a feature's gradient is a weighted sum over the tokens in its bag.
+        order = torch.argsort(features.short() if d_sae <= 2**15 else features, stable=True)
+        firings = torch.bincount(features, minlength=d_sae)
+        by_feature = torch.cat([torch.zeros(1, dtype=torch.long, device=device), firings.cumsum(0)])
+        tokens, activations, df = tokens[order], activations[order], df[order]
+        for name, weights, rows in (("W_dec", activations, g), ("W_encT", df, x)):
+            self.grads[name].copy_(
+                F.embedding_bag(
+                    tokens, rows, by_feature, mode="sum", per_sample_weights=weights, include_last_offset=True
+                )
+            )
+        features = features[order]
+        self._bias_gradients(torch.bincount(features, weights=df, minlength=d_sae), g)
+        sums = torch.bincount(features, weights=activations, minlength=d_sae).float()
+        return StepStats(squared_error, _weighted(sums, norms), firings.float()), sums
+
+    def _bias_gradients(self, b_enc: Tensor, g: Tensor) -> None:
+        self.grads["b_enc"].copy_(b_enc)
+        # b_dec is added to every reconstruction and subtracted before every encoding; for the latter, summing
+        # over tokens first makes one matrix-vector product of what autograd does for every token.
+        torch.sub(g.sum(0), self.W_encT.T @ self.grads["b_enc"], out=self.grads["b_dec"])
+
+    def _column_sums(self, values: Tensor) -> Tensor:
+        if values.dtype == torch.float32:
+            return values.T @ self._ones
+        return values.sum(0, dtype=torch.float32)
+
+    @staticmethod
+    def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
+        out.copy_(a @ b) if a.dtype != out.dtype else torch.mm(a, b, out=out)
+
+
+def _weighted(sums: Tensor, norms: Tensor | None) -> Tensor:
+    return sums.sum() if norms is None else sums @ norms

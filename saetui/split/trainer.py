@@ -1,0 +1,214 @@
+"""Training a wide SAE step by step, with or without a run around it."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saetui.sae.sae import SAE
+from saetui.split.data import ActivationSource, Poll, SourceState
+from saetui.split.init import initial_sae
+from saetui.split.loss import deployed, silent_feature, training_target
+from saetui.split.recipe import SplitRecipe
+from saetui.split.schedule import l1_coefficient, learning_rate, total_steps
+from saetui.split.step import TrainStep
+
+
+class Trainer:
+    """A wide SAE on its way from ``recipe``'s initialisation to its last token.
+
+    ``narrow`` is needed where the recipe starts from it, filters by it or trains on what it leaves. All
+    that decides the final bits is in ``state``.
+    """
+
+    def __init__(
+        self,
+        recipe: SplitRecipe,
+        source: ActivationSource,
+        d_in: int,
+        narrow: SAE | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.recipe = recipe
+        self.source = source
+        self.narrow = narrow.to(device) if narrow is not None else None
+        self.step = 0
+        """Steps done."""
+        self.seconds = 0.0
+        """Spent in steps (not on data, which ``source.seconds`` counts)."""
+        self.core = TrainStep(
+            initial_sae(recipe, d_in, narrow),
+            batch_size=recipe.batch_size,
+            device=device,
+            betas=(recipe.beta1, recipe.beta2),
+            l1_reduction=recipe.l1_reduction,
+            decoder_norm=recipe.decoder_norm,
+            dtype=recipe.dtype,
+            silent=silent_feature(recipe),
+        )
+        self._silent_tokens = torch.zeros(recipe.d_sae, dtype=torch.long, device=device)
+        self._generator = torch.Generator().manual_seed(recipe.seed + 2)
+        self._window = _Window(recipe, d_in, device)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained on."""
+        return self.step * self.recipe.batch_size
+
+    @property
+    def done(self) -> bool:
+        return self.step >= total_steps(self.recipe)
+
+    def advance(self, poll: Poll = lambda read: None) -> None:
+        """One step. ``poll`` as in ``ActivationSource.next``: where it raises, no step has been made."""
+        recipe, core = self.recipe, self.core
+        x = self.source.next(recipe.batch_size, poll)
+        start = time.perf_counter()
+        y = training_target(recipe, x, self.narrow)
+        lr, l1_coeff = learning_rate(recipe, self.step), l1_coefficient(recipe, self.step)
+        stats = core(x, y, lr=lr, l1_coeff=l1_coeff)
+        self.step += 1
+        self._silent_tokens.add_(recipe.batch_size).masked_fill_(stats.firings > 0, 0)
+        self._window.add(x, stats.squared_error, stats.l1, stats.firings, lr, l1_coeff)
+        every = recipe.resample_every
+        if every and self.tokens // every > (self.tokens - recipe.batch_size) // every:
+            self._resample(x, y)
+        self.seconds += time.perf_counter() - start
+
+    def metrics(self) -> dict[str, Any]:
+        """Means over the steps since the last call (one at least), and where the training stands.
+
+        ``l1`` is Σ_f per token whatever the reduction, ``fvu = Σ|x̂ - x|² / Σ|x - x̄|²`` over the training
+        tokens, ``dead`` the share of features that have not fired for ``dead_after`` tokens, ``kept`` the
+        share of the tokens read that the filter kept; ``lm_s`` and ``sae_s`` are seconds since the start.
+        """
+        dead = float((self._silent_tokens > self.recipe.dead_after).double().mean())
+        return {
+            "tokens": self.tokens,
+            "step": self.step,
+            **self._window.take(),
+            "dead": dead,
+            "kept": self.source.kept,
+            "lm_s": self.source.seconds,
+            "sae_s": self.seconds,
+        }
+
+    def sae(self) -> SAE:
+        """The result as it stands: a plain SAE of x, see ``deployed``."""
+        return deployed(self.recipe, self.core.sae(), self.narrow)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and JSON values that ``restore`` takes back."""
+        source = self.source.state()
+        tensors = {
+            **{f"sae.{name}": value for name, value in self.core.tensors().items()},
+            **{f"source.{name}": value for name, value in source.tensors.items()},
+            "silent_tokens": self._silent_tokens,
+            "generator": self._generator.get_state(),
+        }
+        values = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "sparse": self.core.sparse,
+            "source": source.values,
+        }
+        return tensors, {"tokens": self.tokens, **values}
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        self.core.load_tensors(_under("sae.", tensors))
+        self.source.restore(SourceState(_under("source.", tensors), values["source"]))
+        self._silent_tokens.copy_(tensors["silent_tokens"])
+        self._generator.set_state(tensors["generator"])
+        self.step, self.seconds, self.core.sparse = values["step"], values["seconds"], values["sparse"]
+
+    @torch.no_grad()
+    def _resample(self, x: Tensor, y: Tensor) -> None:
+        """Gives dead features the directions of badly reconstructed tokens of this batch, as in Bricken et
+        al. 2023 (there from 819,200 tokens): drawn in proportion to the squared loss; the decoder row is the
+        token's own direction, the encoder the same at 0.2 of the mean norm of the living ones."""
+        core = self.core
+        dead = self._silent_tokens > self.recipe.dead_after
+        if core.silent is not None:
+            dead[core.silent] = False
+        indices = dead.nonzero().squeeze(1)
+        if len(indices) == 0 or len(indices) == len(dead):
+            return
+        f = core.encode(x)
+        if core.silent is not None:
+            f[:, core.silent] = 0
+        loss = (f @ core.W_dec + core.b_dec - y).square().sum(1)
+        weights = loss.square().cpu().double()
+        drawn = torch.multinomial(weights, len(indices), replacement=True, generator=self._generator)
+        directions = (y - core.b_dec)[drawn.to(y.device)]
+        directions /= directions.norm(dim=1, keepdim=True)
+        core.W_dec[indices] = directions
+        core.W_encT[indices] = directions * 0.2 * core.W_encT[~dead].norm(dim=1).mean()
+        core.b_enc[indices] = 0
+        core.forget(indices)
+        self._silent_tokens[indices] = 0
+
+
+class _Window:
+    """Sums over the steps since metrics were last taken, on the device: a step reads nothing back."""
+
+    def __init__(self, recipe: SplitRecipe, d_in: int, device: torch.device | str) -> None:
+        self._batch_size = recipe.batch_size
+        self._l1_scale = recipe.batch_size if recipe.l1_reduction == "sum" else 1
+        self._sums = torch.zeros(5, dtype=torch.float64, device=device)
+        self._sum_x = torch.zeros(d_in, dtype=torch.float64, device=device)
+        self._steps = 0
+        self._lr = self._l1_coeff = 0.0
+
+    def add(
+        self, x: Tensor, squared_error: Tensor, l1: Tensor, firings: Tensor, lr: float, l1_coeff: float
+    ) -> None:
+        sum_x2 = x.square().sum(dtype=torch.float64)
+        penalty = squared_error + l1_coeff * self._l1_scale * l1
+        self._sums += torch.stack([v.double() for v in (squared_error, l1, firings.sum(), sum_x2, penalty)])
+        self._sum_x += x.sum(0, dtype=torch.float64)
+        self._steps += 1
+        self._lr, self._l1_coeff = lr, l1_coeff
+
+    def take(self) -> dict[str, float]:
+        tokens = self._steps * self._batch_size
+        squared_error, l1, firings, sum_x2, loss = self._sums.tolist()
+        variance = sum_x2 - float(self._sum_x.square().sum()) / tokens
+        self._sums.zero_()
+        self._sum_x.zero_()
+        self._steps = 0
+        return {
+            "loss": loss / tokens,
+            "mse": squared_error / tokens,
+            "l1": l1 / tokens,
+            "l0": firings / tokens,
+            "fvu": squared_error / variance,
+            "lr": self._lr,
+            "l1_coeff": self._l1_coeff,
+        }
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def train(
+    recipe: SplitRecipe,
+    source: ActivationSource,
+    d_in: int,
+    narrow: SAE | None = None,
+    device: torch.device | str = "cpu",
+    on_metrics: Callable[[dict[str, Any]], None] = lambda _: None,
+    every_s: float = 1.0,
+) -> SAE:
+    """Trains to the end and gives back the SAE; ``on_metrics`` gets ``Trainer.metrics`` every ``every_s``
+    seconds and at the end. With ``init="random", data="all", loss="standard"`` no narrow SAE is needed."""
+    trainer = Trainer(recipe, source, d_in, narrow, device)
+    reported = time.monotonic()
+    while not trainer.done:
+        trainer.advance()
+        if trainer.done or time.monotonic() - reported > every_s:
+            on_metrics(trainer.metrics())
+            reported = time.monotonic()
+    return trainer.sae()

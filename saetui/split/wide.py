@@ -1,0 +1,204 @@
+"""A wide run: the seed's method, carried out in a run directory."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from saetui import embedded
+from saetui.errors import UsageError
+from saetui.loading import check_fit, load_lm, load_sae, open_rows
+from saetui.runs.context import RunContext
+from saetui.sae.formats import save_saelens
+from saetui.setup import Setup
+from saetui.split.criteria import load_criteria
+from saetui.split.data import LMActivations
+from saetui.split.evaluate import Evaluation, LossRecovered, Quality, as_metrics
+from saetui.split.loss import narrow_sae
+from saetui.split.matmul import choose_matmul, use_matmul
+from saetui.split.recipe import SplitRecipe
+from saetui.split.trace import Trace, next_record
+from saetui.split.trainer import Trainer
+
+METRICS_EVERY_S = 1.0
+WAITING_EVERY_S = 15.0
+# Tokens of an evaluation: for FVU and L0, and (each costs three forwards with the unembedding) for the loss.
+# The last one counts firings on more of them, for the densities that are saved.
+EVAL_TOKENS = {"cpu": (8_192, 4_096, 65_536), "cuda": (131_072, 65_536, 1_048_576)}
+
+
+def run(context: RunContext) -> None:
+    """Trains the wide SAE of the run's recipe and leaves it in ``sae/``, a SAELens folder.
+
+    Metrics records: ``Trainer.metrics`` with ``tokens_per_s`` and ``eta_s`` about once a second; records
+    with ``probes`` alone, densely at first; and evaluations with ``"eval": true``. Goes on from the last
+    checkpoint, on the CPU to the same bits as without the interruption.
+    """
+    _WideRun(context).train()
+
+
+class _WideRun:
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+        self.setup = Setup.from_dict(context.manifest.setup)
+        self.recipe = recipe = SplitRecipe.from_dict(context.manifest.recipe)
+        lm = load_lm(self.setup)
+        narrow = None
+        if recipe.init != "random" or recipe.data == "filtered" or recipe.loss != "standard":
+            narrow = narrow_sae(recipe, load_sae(self.setup))
+            for warning in check_fit(lm, narrow):
+                context.event("warning", message=warning)
+        self.lm = lm
+        checkpoint = context.latest_checkpoint()
+        self._choose_matmul(checkpoint[1]["matmul"] if checkpoint else None)
+        self.rows = open_rows(self.setup, lm.tokenizer, "train")
+        self.trainer = Trainer(
+            recipe, LMActivations(lm, self.rows, recipe, narrow), lm.d_in, narrow, lm.device
+        )
+        if checkpoint:
+            self.trainer.restore(*checkpoint)
+        self.trace = Trace.of(lm, probe_prompts(self.setup, context.folder), recipe)
+        quality, ce, self._final_quality = EVAL_TOKENS["cpu" if lm.device.type == "cpu" else "cuda"]
+        self._held_out = open_rows(self.setup, lm.tokenizer, "eval")
+        self._evaluation = Evaluation(lm, self._held_out, quality, ce)
+        self._said = 0.0  # when a person last heard of the present step
+
+    def train(self) -> None:
+        context, trainer, recipe = self.context, self.trainer, self.recipe
+        pace = _Pace(trainer.tokens, recipe.tokens)
+        record_at = trainer.step
+        if trainer.step == 0:
+            self._evaluate()
+        while not trainer.done:
+            if (asked := context.control()) != "go":
+                self._save_checkpoint()
+                context.leave(asked)
+            before = trainer.tokens
+            try:
+                self._said = time.monotonic()
+                trainer.advance(self._poll)
+            except _Asked:
+                continue
+            if trainer.done or pace.due():
+                context.metric(**trainer.metrics(), **pace.take(trainer.tokens))
+            if trainer.step >= record_at and self.trace.prompts:
+                context.metric(tokens=trainer.tokens, step=trainer.step, probes=self._probes())
+                record_at = next_record(trainer.step)
+            if _crossed(recipe.eval_every, before, trainer.tokens) and not trainer.done:
+                self._evaluate()
+            if _crossed(recipe.checkpoint_every, before, trainer.tokens) and not trainer.done:
+                self._save_checkpoint()
+        self._finish()
+
+    def _poll(self, read: int) -> None:
+        if self.context.control() != "go":
+            raise _Asked
+        if time.monotonic() - self._said > WAITING_EVERY_S:
+            self._said = time.monotonic()
+            self.context.event("waiting", message=f"filling the buffer: {read:,} tokens read for it so far")
+
+    def _probes(self) -> list[dict[str, Any]]:
+        return self.trace.record(self.trainer.core.encode(self.trace.x))
+
+    def _evaluate(self) -> None:
+        sae = self.trainer.sae()
+        self._report(self._evaluation.quality(sae), self._evaluation.loss_recovered(sae))
+
+    def _report(self, quality: Quality, loss: LossRecovered) -> None:
+        where = {"tokens": self.trainer.tokens, "step": self.trainer.step}
+        self.context.metric(**as_metrics(quality, loss), **where, probes=self._probes())
+
+    def _save_checkpoint(self) -> None:
+        tensors, values = self.trainer.state()
+        self.context.save_checkpoint(tensors, {**values, "matmul": self._matmul})
+
+    def _finish(self) -> None:
+        sae = self.trainer.sae()
+        quality = Evaluation(self.lm, self._held_out, self._final_quality, 1).quality(sae)
+        self._report(quality, self._evaluation.loss_recovered(sae))
+        metadata = replace(
+            sae.metadata,
+            name=self.context.manifest.id,
+            model_name=self.lm.name,
+            hook_name=self.lm.hook_name,
+            dataset=self.rows.name,
+            context_size=self.rows.seq_len,
+            prepend_bos=self.rows.bos,
+            extra={"saetui_recipe": self.recipe.to_dict(), **self._weights_convention()},
+        )
+        folder = self.context.folder / "sae"
+        save_saelens(replace(sae, metadata=metadata), folder, quality.density)
+        self.context.event("saved", path=str(folder), message=f"the wide SAE is in {folder}")
+
+    def _weights_convention(self) -> dict[str, Any]:
+        """How the language model's weights were processed, as the narrow SAE's file says: the wide SAE has
+        seen the same activations, and its file must say the same."""
+        narrow = self.trainer.narrow
+        said = narrow.metadata.extra if narrow else {}
+        return {key: said[key] for key in ("model_from_pretrained_kwargs",) if key in said}
+
+    def _choose_matmul(self, engine: str | None) -> None:
+        """A resumed run keeps the engine that it began with: another one gives other last bits."""
+        self._matmul = engine or "default"
+        if self.lm.device.type != "cpu":
+            return
+        if engine is None:
+            found = choose_matmul(min(self.recipe.batch_size, 2048), self.lm.d_in, self.recipe.d_sae)
+            self._matmul = found.engine
+            self.context.event(
+                "matmul",
+                engine=found.engine,
+                error=found.error,
+                speedup=found.speedup,
+                message=f"fp32 products: {found.engine} (oneDNN is {found.speedup:.2f}× the default, "
+                f"relative difference {found.error:.0e})",
+            )
+        use_matmul(self._matmul)
+
+
+class _Asked(Exception):
+    """Ends a wait for data: the run was asked to pause or stop."""
+
+
+class _Pace:
+    """Tokens a second since last asked, and the time left at the pace of the last minute or so."""
+
+    def __init__(self, tokens: int, total: int) -> None:
+        self._tokens, self._total = tokens, total
+        self._since = time.monotonic()
+        self._rate: float | None = None
+
+    def due(self) -> bool:
+        return time.monotonic() - self._since >= METRICS_EVERY_S
+
+    def take(self, tokens: int) -> dict[str, float]:
+        now = time.monotonic()
+        elapsed = max(now - self._since, 1e-9)
+        rate = (tokens - self._tokens) / elapsed
+        weight = min(1.0, elapsed / 30)
+        self._rate = rate if self._rate is None else self._rate + weight * (rate - self._rate)
+        self._tokens, self._since = tokens, now
+        return {"tokens_per_s": rate, "eta_s": max(0, self._total - tokens) / self._rate}
+
+
+def _crossed(every: int, before: int, after: int) -> bool:
+    return after // every > before // every
+
+
+def probe_prompts(setup: Setup, folder: Path) -> list[str]:
+    """Prompts up to their probe tokens: those of the criteria file in the run's ``folder`` or, failing that,
+    of the embedded world; none for other models without a criteria file."""
+    world = embedded.world(setup.model) if setup.model in embedded.WORLDS else None
+    path = folder / "criteria.toml"
+    if not path.is_file():
+        if world is None:
+            return []
+        path = world.criteria
+        if not path.is_file():
+            return list(world.prompts)
+    try:
+        criteria = load_criteria(path)
+    except UsageError:
+        # The criteria are the judge's to complain about; training needs only somewhere to look.
+        return list(world.prompts) if world else []
+    return [prompt.text[: prompt.stop] for child in criteria.children for prompt in child.prompts]

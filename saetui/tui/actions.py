@@ -1,0 +1,183 @@
+"""Every action of the workbench, once: bindings, footer, help screen and command palette read this table.
+
+A binding's ``id`` is the action's id, so that ``[keys]`` in the settings file can remap it. Keys of
+lists (arrows, ``j``/``k``, page keys) belong to the widgets and are named in the help screen only.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from textual.binding import Binding, BindingType
+
+
+@dataclass(frozen=True)
+class Action:
+    id: str
+    """What the settings file calls it; the method is ``action_<id>`` unless ``call`` says otherwise."""
+    keys: str
+    """Textual key names, comma-separated; the first one is shown."""
+    label: str
+    """For the footer and the palette."""
+    help: str
+    """One sentence, for the help screen and the palette."""
+    where: str
+    """The screen or pane that offers it: a key of ``PLACES``."""
+    footer: bool = False
+    call: str = ""
+
+    def binding(self) -> Binding:
+        return Binding(
+            self.keys, self.call or self.id, self.label, show=self.footer, id=self.id, tooltip=self.help
+        )
+
+
+PLACES = {
+    "app": "Everywhere",
+    "workbench": "The selected feature",
+    "panes": "Panes",
+    "prompt": "Prompt pane",
+    "contexts": "Contexts pane",
+    "children": "Children pane",
+    "monitor": "Monitor",
+    "runs": "Runs list",
+    "launch": "Launch form",
+    "review": "Judging",
+}
+
+ACTIONS = (
+    Action("help", "f1,question_mark", "Help", "Keys and what they do", "app", footer=True),
+    Action("runs", "r", "Runs", "All runs: watch, stop, pause, resume, judge", "app", footer=True),
+    Action("restart_engine", "ctrl+r", "Restart engine", "Start the inference process again", "app"),
+    Action("quit", "q,ctrl+q", "Quit", "Leave; runs go on and are found again", "app", footer=True),
+    Action("graft", "g", "Graft", "Split the selected feature now, in seconds", "workbench", footer=True),
+    Action(
+        "graft_form", "G", "Graft with …", "Graft with other settings: children, threshold, L1", "workbench"
+    ),
+    Action("split", "s", "Split", "Launch a wide split of the selected feature", "workbench", footer=True),
+    Action(
+        "judge",
+        "v",
+        "Judge",
+        "Judge the run that the children come from, or the newest one",
+        "workbench",
+        footer=True,
+    ),
+    Action("goto", "slash,colon", "Feature", "Go to a feature by number", "workbench", footer=True),
+    Action("back", "left_square_bracket,alt+left", "Back", "The feature visited before", "workbench"),
+    Action("forward", "right_square_bracket,alt+right", "Forward", "The feature visited after", "workbench"),
+    Action("next_feature", "n", "Next feature", "The feature with the next number", "workbench"),
+    Action("previous_feature", "N", "Previous feature", "The feature with the number before", "workbench"),
+    Action("target", "t", "Target", "Back to the feature that this world is about", "workbench"),
+    Action("bookmark", "b", "Bookmark", "Keep this feature, or let it go; the list is under /", "workbench"),
+    Action("copy", "c", "Copy", "Copy what the pane shows as text", "workbench"),
+    Action("cancel", "escape", "Cancel", "Stop what is going on, or undo the zoom", "workbench"),
+    Action("zoom", "z,plus", "Zoom", "The pane alone, or all panes again", "panes"),
+    Action("next_pane", "tab", "Next pane", "Move to the next pane", "panes"),
+    Action("previous_pane", "shift+tab", "Previous pane", "Move to the pane before", "panes"),
+    Action("pane_1", "1", "Prompt pane", "Move to the prompt", "panes", call="pane(1)"),
+    Action("pane_2", "2", "Contexts pane", "Move to the top-activating tokens", "panes", call="pane(2)"),
+    Action("pane_3", "3", "Lens pane", "Move to the logit lens and neighbours", "panes", call="pane(3)"),
+    Action("pane_4", "4", "Children pane", "Move to the children", "panes", call="pane(4)"),
+    Action("pane_5", "5", "Run pane", "Move to the newest run", "panes", call="pane(5)"),
+    Action("prompt", "p", "Prompt", "Write a prompt; enter probes it", "prompt", footer=True),
+    Action("beside", "w", "Wide beside", "A wide SAE's features beside the narrow one's", "prompt"),
+    Action("intervals", "i", "Intervals", "Top contexts, or samples from quantile intervals", "contexts"),
+    Action("widen", "x", "More context", "More tokens around each context", "contexts"),
+    Action("other_children", "o", "Other run", "The children that another run made of it", "children"),
+    Action(
+        "pause_run", "p", "Pause", "Pause the run: it saves a checkpoint and leaves", "monitor", footer=True
+    ),
+    Action("resume_run", "r", "Resume", "Go on from the last checkpoint", "monitor", footer=True),
+    Action("stop_run", "x", "Stop", "Stop the run (asks first; it can be resumed)", "monitor", footer=True),
+    Action("judge_run", "v", "Verdict", "Judge the run, or look at its verdict", "monitor", footer=True),
+    Action("log_scale", "y", "Log", "Logarithmic scale of the plot with the focus", "monitor", footer=True),
+    Action("smooth", "s", "Smooth", "The next degree of smoothing", "monitor", footer=True),
+    Action("x_axis", "a", "Axis", "Over tokens, steps or wall time", "monitor", footer=True),
+    Action("leave_monitor", "escape", "Back", "Back to where you came from", "monitor", footer=True),
+    Action(
+        "enlarge", "z,plus", "Zoom", "The plot with the focus alone, or all again", "monitor", footer=True
+    ),
+    Action("overlay", "o", "Overlay", "Lay other runs over this one", "monitor", footer=True),
+    Action("run_log", "L", "Log file", "What the run's process printed", "monitor", footer=True),
+    Action(
+        "freeze", "space", "Freeze", "Hold the display still, or go on; the run is not touched", "monitor"
+    ),
+    Action(
+        "next_probe", "full_stop", "Next prompt", "The next probe prompt", "monitor", call="next_probe(1)"
+    ),
+    Action(
+        "previous_probe",
+        "comma",
+        "Prompt before",
+        "The probe prompt before",
+        "monitor",
+        call="next_probe(-1)",
+    ),
+    Action(
+        "newer_run", "right_square_bracket", "Newer run", "The run made after", "monitor", call="other_run(1)"
+    ),
+    Action(
+        "older_run",
+        "left_square_bracket",
+        "Older run",
+        "The run made before",
+        "monitor",
+        call="other_run(-1)",
+    ),
+    Action(
+        "pause_listed", "p", "Pause", "Pause the run: it saves a checkpoint and leaves", "runs", footer=True
+    ),
+    Action("resume_listed", "r", "Resume", "Go on from the last checkpoint", "runs", footer=True),
+    Action("stop_listed", "x", "Stop", "Stop the run (asks first; it can be resumed)", "runs", footer=True),
+    Action("judge_listed", "v", "Verdict", "Judge the run, or look at its verdict", "runs", footer=True),
+    Action("log_listed", "L", "Log file", "What the run's process printed", "runs", footer=True),
+    Action("leave_runs", "escape", "Back", "Back to where you came from", "runs", footer=True),
+    Action("launch", "enter", "Launch", "Start the run in the background", "launch", footer=True),
+    Action("copy_command", "f2", "Copy command", "Copy the same launch as a command", "launch", footer=True),
+    Action(
+        "all_fields", "f3", "All settings", "Every setting, or the ones that matter", "launch", footer=True
+    ),
+    Action("close_launch", "escape", "Back", "Close the form; nothing is started", "launch", footer=True),
+    Action("yes", "y", "Holds", "The criterion holds; go to the next", "review", footer=True),
+    Action("no", "n", "Fails", "The criterion does not hold; go to the next", "review", footer=True),
+    Action("unsure", "question_mark", "Unsure", "Cannot be said; go to the next", "review", footer=True),
+    Action("accept", "a", "Accept", "Answer as the judge suggests; go to the next", "review", footer=True),
+    Action("undo", "u", "Undo", "Take the last answer back", "review", footer=True),
+    Action("note", "t", "Note", "Write a note on this criterion", "review", footer=True),
+    Action("next_question", "down,j", "Next", "The question below", "review"),
+    Action("previous_question", "up,k", "Previous", "The question above", "review"),
+    Action("close_review", "escape,q", "Back", "Leave; answers are kept", "review", footer=True),
+)
+
+
+def bindings(*places: str) -> list[BindingType]:
+    """The bindings of ``places``, for a class's ``BINDINGS``."""
+    return [action.binding() for action in ACTIONS if action.where in places]
+
+
+def by_id(action_id: str) -> Action | None:
+    return next((action for action in ACTIONS if action.id == action_id), None)
+
+
+def grouped() -> Iterable[tuple[str, list[Action]]]:
+    """Title and actions of every place, in the order of ``PLACES``."""
+    for place, title in PLACES.items():
+        if actions := [action for action in ACTIONS if action.where == place]:
+            yield title, actions
+
+
+def pretty_key(key: str) -> str:
+    """A Textual key name as a person reads it."""
+    names = {
+        "question_mark": "?",
+        "slash": "/",
+        "colon": ":",
+        "left_square_bracket": "[",
+        "right_square_bracket": "]",
+        "plus": "+",
+        "escape": "esc",
+        "shift+tab": "⇧tab",
+        "less_than_sign": "<",
+        "greater_than_sign": ">",
+    }
+    return names.get(key, key).replace("ctrl+", "^").replace("alt+", "alt-")

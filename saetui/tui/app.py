@@ -1,0 +1,190 @@
+"""The workbench: starts the engine, polls the runs, and leads from screen to screen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from textual.app import App, SystemCommand
+from textual.screen import Screen
+
+from saetui import settings
+from saetui.errors import UserError
+from saetui.setup import Setup
+from saetui.tui.actions import ACTIONS, bindings, by_id
+from saetui.tui.poller import Poller
+from saetui.tui.run_watch import RunWatch
+from saetui.tui.screens.feature import FeatureScreen
+from saetui.tui.session import Connect, Session, connect_engine
+from saetui.tui.state import StateFile
+
+if TYPE_CHECKING:
+    from saetui.runs.store import Run
+    from saetui.tui.run_messages import JudgeRequested, MonitorRequested, RunControlRequested
+    from saetui.tui.widgets.canvas import Symbols
+
+POLL_S = 1.0
+"""Seconds between two looks at the runs."""
+
+
+class Workbench(App[None]):
+    TITLE = "saetui"
+    # The default screen's own style sheet too: Textual reads a screen's only when it is pushed.
+    CSS_PATH = ["app.tcss", "screens/feature.tcss"]  # noqa: RUF012
+    BINDINGS = bindings("app")
+
+    def __init__(self, setup: Setup, connect: Connect = connect_engine) -> None:
+        """UserError where the setup names no embedded world that is here, or the settings are wrong."""
+        super().__init__()
+        self.settings = settings.load_settings()
+        self.session = Session(setup, connect)
+        self.watch_runs = RunWatch(settings.runs_root())
+        self.feature_screen = FeatureScreen(self.session, self.watch_runs, StateFile(setup))
+        self._live: set[str] = set()
+        self._poller = Poller(self._look, lambda _: self.call_later(self._runs_changed), POLL_S)
+
+    def get_default_screen(self) -> Screen[None]:
+        return self.feature_screen
+
+    def on_mount(self) -> None:
+        if self.settings.theme:
+            self._set_theme(self.settings.theme)
+        self._remap(self.settings.keys)
+        # The first frame first: the engine's process start and the runs' files can wait for it.
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self.run_worker(self.session.start(), group="engine", exclusive=True)
+        self._poller.start()
+
+    async def on_unmount(self) -> None:
+        self._poller.close()
+        await self.session.close()
+
+    def _set_theme(self, name: str) -> None:
+        if name in self.available_themes:
+            self.theme = name
+        else:
+            self.notify(f"no theme {name!r}: the palette (ctrl+p) lists them", severity="warning")
+
+    def _remap(self, keys: dict[str, str]) -> None:
+        if unknown := [name for name in keys if by_id(name) is None]:
+            self.notify(f"settings, keys: no action {unknown[0]!r}; ? lists them", severity="warning")
+        self.set_keymap({name: key for name, key in keys.items() if by_id(name)})
+
+    def _look(self) -> bool | None:
+        """In the poller's thread: whether there is anything new (None: nothing)."""
+        try:
+            return self.watch_runs.poll() or None
+        except OSError:  # a file system that is away for a moment; the next look may find it back
+            return None
+
+    def _runs_changed(self) -> None:
+        self._tell_ends()
+        self.feature_screen.runs_changed()
+
+    def _tell_ends(self) -> None:
+        """One notice for every run that ended since the last look; a graft's end is seen in its pane."""
+        for seen in self.watch_runs.runs:
+            status = seen.status
+            if status.id in self._live and not seen.live and status.kind == "split":
+                what = f": {status.message}" if status.message else ""
+                if ok := status.state == "finished":
+                    self.feature_screen.just_ended = seen.run
+                then = " · v judges it · o shows its children" if ok else ""
+                self.notify(
+                    f"{status.id} {status.state}{what}{then}", severity="information" if ok else "warning"
+                )
+        self._live = {seen.run.id for seen in self.watch_runs.runs if seen.live}
+
+    # -- screens
+
+    def action_help(self) -> None:
+        from saetui.tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(self.settings.keys))
+
+    def action_runs(self) -> None:
+        from saetui.tui.runs_list import RunsScreen
+
+        self.push_screen(RunsScreen(self.watch_runs.root, self._symbols))
+
+    @property
+    def _symbols(self) -> Symbols:
+        return cast("Symbols", self.settings.symbols)
+
+    def open_monitor(self, run: Run) -> None:
+        from saetui.tui.monitor import MonitorScreen
+
+        self.push_screen(MonitorScreen(run, self._symbols))
+
+    def on_monitor_requested(self, message: MonitorRequested) -> None:
+        self.open_monitor(message.run)
+
+    def on_judge_requested(self, message: JudgeRequested) -> None:
+        self.open_review(message.run)
+
+    def on_run_control_requested(self, message: RunControlRequested) -> None:
+        self.run_worker(self._control(message), group=f"control-{message.run.id}")
+
+    async def _control(self, message: RunControlRequested) -> None:
+        from saetui.runs.launcher import request, resume
+
+        run, what = message.run, message.what
+        try:
+            if what == "resume":
+                await asyncio.to_thread(resume, run)
+                self.notify(f"{run.id} goes on from its last checkpoint")
+            else:
+                await asyncio.to_thread(request, run, what)
+                self.notify(f"{run.id} was asked to {what}; it saves a checkpoint first")
+        except (UserError, OSError) as error:
+            self.notify(str(error), severity="error")
+        self._poller.look_now()
+
+    def open_review(self, run: Run) -> None:
+        """Judges ``run`` and lets the person confirm or overrule."""
+        from saetui.split.review import store_judgement
+        from saetui.tui.screens.review import ReviewScreen
+
+        try:
+            status = run.state()
+            if status != "finished":
+                raise UserError(f"{run.id} is {status}: it can be judged when it has finished")
+            manifest = run.manifest
+        except UserError as error:
+            self.notify(str(error), severity="warning")
+            return
+
+        async def judge(say: Callable[[str], None]) -> None:
+            def progress(message: dict[str, object]) -> None:
+                say(str(message.get("message") or "judging …"))
+
+            if not self.session.made(manifest.setup):
+                raise UserError(
+                    f"{run.id} was made on {manifest.setup['model']}: open that one to judge it "
+                    f"(saetui open --model {manifest.setup['model']})"
+                )
+            store_judgement(run.folder, await self.session.judge(run.id, progress))
+
+        title = f"{manifest.kind} {run.id} of feature {manifest.recipe['target']}"
+        self.push_screen(ReviewScreen(run.folder, title, judge))
+
+    def action_restart_engine(self) -> None:
+        self.run_worker(self.session.restart(), group="engine", exclusive=True)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The registry's actions that are valid on ``screen``, and Textual's theme chooser."""
+        bound = {active.binding.id: active for active in screen.active_bindings.values() if active.enabled}
+        for action in ACTIONS:
+            if active := bound.get(action.id):
+                call = partial(self.run_action, active.binding.action, active.node)
+                yield SystemCommand(action.label, f"{action.help} ({active.binding.key})", call)
+        yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
+
+
+def run_workbench(setup: Setup) -> None:
+    """Opens the workbench until the person leaves it. UserError as ``Workbench``."""
+    Workbench(setup).run()

@@ -1,0 +1,74 @@
+"""The end of a log file, growing as it grows."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.screen import Screen
+from textual.widgets import Footer, Log, Static
+
+from saetui.tui.poller import Poller
+from saetui.tui.widgets.visible import visible
+
+_SHOWN = 1 << 18
+"""Bytes of a long log that are shown: its end."""
+
+
+class _Reader:
+    """What the file has gained since the last look, as lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset: int | None = None
+        self._rest = b""
+
+    def look(self) -> list[str] | None:
+        try:
+            with self._path.open("rb") as file:
+                size = file.seek(0, 2)
+                if self._offset is None or size < self._offset:
+                    self._offset, self._rest = max(0, size - _SHOWN), b""
+                file.seek(self._offset)
+                data = file.read()
+        except OSError:
+            return None
+        self._offset += len(data)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        # A progress bar rewrites its line with carriage returns: its last state is what it says.
+        texts = [line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace") for line in lines]
+        return [visible(text.expandtabs()).replace("·", " ") for text in texts] or None
+
+
+class LogScreen(Screen[None]):
+    """What the run's process printed. ``end`` follows it again after scrolling up."""
+
+    CSS = """
+    LogScreen #log-title { height: 1; text-style: bold; width: 1fr; }
+    LogScreen Log { height: 1fr; }
+    """
+    BINDINGS: ClassVar = [Binding("escape,q,L", "dismiss", "Back")]
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        reader = _Reader(path)
+        self._poller = Poller(reader.look, lambda lines: self.call_later(self._add, lines), 1.0)
+
+    def compose(self) -> ComposeResult:
+        yield Static(str(self._path), id="log-title", markup=False)
+        yield Log(max_lines=10_000)
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one(Log).focus()
+        self._poller.start()
+
+    def on_unmount(self) -> None:
+        self._poller.close()
+
+    def _add(self, lines: list[str] | Exception) -> None:
+        if isinstance(lines, Exception):
+            raise lines
+        log = self.query_one(Log)
+        log.write_lines(lines, scroll_end=log.is_vertical_scroll_end)

@@ -1,0 +1,126 @@
+"""What all panes of the workbench share: they follow the selected feature, and only while shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widgets import Static
+
+from saetui.errors import UserError
+from saetui.tui.selection import Selected
+
+if TYPE_CHECKING:
+    from saetui.tui.session import Session
+
+
+class Pane(Vertical):
+    """A titled part of the workbench.
+
+    A pane that is not shown asks the engine nothing: ``follow`` notes the feature, and ``load`` is
+    called when the pane is on the screen and the engine is ready. A newer feature cancels the
+    question about an older one.
+    """
+
+    NUMBER: ClassVar[int]
+    TITLE: ClassVar[str]
+
+    class Activated(Message):
+        """The person moved into this pane."""
+
+        def __init__(self, pane: Pane) -> None:
+            super().__init__()
+            self.pane = pane
+
+    class FeatureChosen(Message):
+        """The person chose a feature in this pane: the workbench selects it."""
+
+        def __init__(self, selected: Selected) -> None:
+            super().__init__()
+            self.selected = selected
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(id=f"pane-{self.NUMBER}")
+        self.session = session
+        self.border_title = f"{self.NUMBER} {self.TITLE}"
+        self.selected: Selected | None = None
+        self.loading_now = False
+        """Whether an answer is awaited."""
+        self._loaded: Selected | None = None
+        self._marked = False
+        self._message = Static("", classes="message", markup=False)
+        self._message.display = False
+
+    def compose_content(self) -> ComposeResult:
+        """The widgets beneath the message line."""
+        raise NotImplementedError
+
+    def compose(self) -> ComposeResult:
+        yield self._message
+        yield from self.compose_content()
+
+    def focus_main(self) -> None:
+        """Puts the focus where a person who enters the pane wants it."""
+        for child in self.query("*"):
+            if child.focusable and child.display:
+                child.focus(scroll_visible=False)
+                return
+
+    async def load(self, selected: Selected) -> None:
+        """Asks the engine about ``selected`` and shows the answer. May raise UserError."""
+
+    def as_text(self) -> str:
+        """What the pane shows, as plain text to copy."""
+        return ""
+
+    def follow(self, selected: Selected | None) -> None:
+        self.selected = selected
+        self.freshen()
+
+    def reload(self) -> None:
+        """Asks again about the same feature: the answer may have changed."""
+        self._loaded = None
+        self.freshen()
+
+    def freshen(self) -> None:
+        """Loads what should be shown, if it is not yet, and if the pane is shown and the engine is ready."""
+        if self.selected is None or self.selected == self._loaded or not self.display:
+            return
+        if self.session.opened is None or not self.is_mounted:
+            return
+        self._loaded = self.selected
+        self.run_worker(self._load(self.selected), group=f"load-{self.id}", exclusive=True)
+
+    async def _load(self, selected: Selected) -> None:
+        self.loading_now = True
+        try:
+            await self.load(selected)
+        except UserError as error:
+            self._loaded = None
+            self.say(str(error), error=True)
+        else:
+            self.say("")
+        finally:
+            self.loading_now = False
+
+    def mark(self, active: bool) -> None:
+        """Reverses the title of the pane with the focus. Set here rather than by a class: a class would
+        have the style sheet gone through for every widget inside, at every move of the focus."""
+        if active != self._marked:
+            self._marked = active
+            self.styles.border_title_style = "bold reverse" if active else "none"
+
+    def say(self, line: str, error: bool = False) -> None:
+        """One line at the top of the pane; empty takes it away."""
+        self._message.update(line)
+        self._message.set_class(error, "-error")
+        self._message.display = bool(line)
+
+    def on_mount(self) -> None:
+        self.freshen()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        self.post_message(self.Activated(self))

@@ -1,0 +1,137 @@
+"""The prompt pane: what each token of a prompt activates, in one SAE or in two side by side."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.message import Message
+from textual.widgets import Input, Static
+
+from saetui.features.results import PromptProbe, TokenProbe
+from saetui.tui.panes.pane import Pane
+from saetui.tui.panes.pane_table import PaneTable, feature_table, without
+from saetui.tui.selection import Selected
+from saetui.tui.session import Session
+from saetui.tui.widgets.prompt_strip import PromptStrip
+from saetui.tui.widgets.visible import visible
+
+
+class TokenStrip(PromptStrip, inherit_bindings=False):
+    """Left and right walk the tokens; up and down are left to the pane, for the features beneath."""
+
+    BINDINGS: ClassVar[list[BindingType]] = without(PromptStrip.BINDINGS, "line")
+
+
+class PromptPane(Pane):
+    """Left and right walk the tokens, up and down the features of the token, enter selects one."""
+
+    NUMBER = 1
+    TITLE = "prompt"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "row(-1)", "Up", show=False),
+        Binding("down,j", "row(1)", "Down", show=False),
+        Binding("enter", "choose", "Select", show=False),
+    ]
+
+    class Probed(Message):
+        """A prompt was probed, so it is worth remembering."""
+
+        def __init__(self, prompt: str) -> None:
+            super().__init__()
+            self.prompt = prompt
+
+    def __init__(self, session: Session, prompt: str, beside: bool) -> None:
+        super().__init__(session)
+        self.prompt = prompt
+        self.beside = beside
+        self._probes: list[PromptProbe] = []
+
+    def compose_content(self) -> ComposeResult:
+        yield Input(self.prompt, placeholder="a prompt; enter probes it", compact=True, select_on_focus=False)
+        yield TokenStrip(empty="")
+        with Horizontal():
+            for name in ("first", "second"):
+                with Vertical(id=f"{name}-column"):
+                    yield Static("", id=f"{name}-line", classes="token-line", markup=False)
+                    yield feature_table(name)
+
+    def on_mount(self) -> None:
+        self.query_one("#second-column").display = self.beside
+        super().on_mount()
+
+    def focus_main(self) -> None:
+        self.query_one(TokenStrip).focus()
+
+    def edit(self) -> None:
+        self.query_one(Input).focus()
+
+    async def toggle_beside(self) -> bool:
+        """Whether a second SAE stands beside the first now. UserError where there is no second one."""
+        if not self.beside and self.selected is not None:
+            await self.session.counterpart(self.selected.sae)
+        self.beside = not self.beside
+        self.query_one("#second-column").display = self.beside
+        self.reload()
+        return self.beside
+
+    async def load(self, selected: Selected) -> None:
+        prompt, saes = self.prompt, [selected.sae]
+        if self.beside:
+            saes.append(await self.session.counterpart(selected.sae))
+        self._probes = [
+            await self.session.probe(prompt, sae, [selected.feature] if sae == selected.sae else [])
+            for sae in saes
+        ]
+        self.query_one(TokenStrip).show(self._probes[0], selected.feature)
+        self._show_features()
+        self.post_message(self.Probed(prompt))
+
+    def on_prompt_strip_token_highlighted(self) -> None:
+        self._show_features()
+
+    def _show_features(self) -> None:
+        at = self.query_one(TokenStrip).cursor
+        for probe, name in zip(self._probes, ("first", "second"), strict=False):
+            token = probe.tokens[at]
+            table = self.query_one(f"#{name}", PaneTable)
+            table.empty = "no feature fires here"
+            table.fill(token.top)
+            on = f" on {visible(token.text, dots=True)!r}" if name == "first" else ""
+            self.query_one(f"#{name}-line", Static).update(
+                f"{self.session.title(probe.sae)}{on}{standing(token)}"
+            )
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.prompt = event.value
+        self.reload()
+        self.focus_main()
+
+    def action_row(self, by: int) -> None:
+        self.query_one("#first", PaneTable).action_move(by)
+
+    def action_choose(self) -> None:
+        self.query_one("#first", PaneTable).action_select()
+
+    def on_table_selected(self, message: PaneTable.Selected) -> None:
+        message.stop()
+        probe = self._probes[0 if message.table.id == "first" else 1]
+        self.post_message(self.FeatureChosen(Selected(probe.sae, message.row.feature)))
+
+    def as_text(self) -> str:
+        lines: list[str] = []
+        for probe in self._probes:
+            lines.append(f"{self.session.title(probe.sae)}: {probe.prompt}")
+            for token in probe.tokens:
+                top = (f"{f.feature}:{f.activation:.3f}" for f in token.top)
+                lines.append("\t".join([visible(token.text), *top]))
+        return "\n".join(lines)
+
+
+def standing(token: TokenProbe) -> str:
+    """How far the strongest feature stands from the second, and how many fire at all."""
+    return "" if token.margin is None else f" · margin {token.margin:.2f} · L0 {token.l0}"

@@ -1,0 +1,138 @@
+"""The run pane: the newest run, live, as small as it can be; the monitor shows all of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.message import Message
+from textual.widgets import Static
+
+from saetui.errors import UserError
+from saetui.tui.panes.pane import Pane
+from saetui.tui.run_watch import RunWatch
+from saetui.tui.selection import Selected
+from saetui.tui.session import Session
+from saetui.tui.widgets.numbers import duration, short, si
+
+if TYPE_CHECKING:
+    from saetui.runs.status import RunStatus
+    from saetui.runs.store import Run
+    from saetui.tui.run_follower import RunFollower, Snapshot
+
+PLOTS = {"loss": "loss", "fvu": "FVU"}
+NONE = "no runs yet: s launches a wide split of the selected feature, g grafts it"
+
+
+class RunPane(Pane, can_focus=True):
+    NUMBER = 5
+    TITLE = "run"
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Monitor", show=False)]
+
+    class Opened(Message):
+        """The person wants the whole monitor of a run."""
+
+        def __init__(self, run: Run) -> None:
+            super().__init__()
+            self.run = run
+
+    def __init__(self, session: Session, watch: RunWatch) -> None:
+        super().__init__(session)
+        self._watch = watch
+        self._wanted: Run | None = None
+        self._follower: RunFollower | None = None
+
+    def compose_content(self) -> ComposeResult:
+        yield Static(NONE, classes="facts", markup=False)
+
+    def focus_main(self) -> None:
+        self.focus()
+
+    def on_focus(self) -> None:
+        self.post_message(self.Activated(self))
+
+    def follow(self, selected: Selected | None) -> None:
+        """Runs go their own way, whatever feature is looked at."""
+
+    def watch_run(self, run: Run) -> None:
+        """Shows ``run`` from now on, rather than the newest."""
+        self._wanted = run
+        self.freshen()
+
+    @property
+    def run(self) -> Run | None:
+        """The run shown: the one asked for, else the newest live one, else the newest of all."""
+        if self._wanted is not None:
+            return self._wanted
+        seen = self._watch.newest("running") or self._watch.newest("queued") or self._watch.newest()
+        return seen.run if seen else None
+
+    def freshen(self) -> None:
+        """Reads what the run's process has written since the last look."""
+        run = self.run
+        if not self.display or not self.is_mounted or run is None:
+            return
+        new = self._follower is None or self._follower.run != run
+        if self._follower is None or new:
+            from saetui.tui.run_follower import RunFollower
+
+            self._follower = RunFollower(run)
+        try:
+            if not self._follower.poll() and not new:
+                return
+        except (UserError, OSError) as error:
+            self.say(str(error), error=True)
+            return
+        if (snapshot := self._follower.snapshot) is not None:
+            self._show(snapshot)
+
+    def _show(self, snapshot: Snapshot) -> None:
+        # The plots come with the first run to plot: they and their imports are nothing to wait for before.
+        from saetui.tui.widgets.line_plot import LinePlot
+        from saetui.tui.widgets.plot_model import PlotModel, Trace
+
+        if not self.query(LinePlot):
+            self.mount(*(LinePlot(PlotModel(title), id=name) for name, title in PLOTS.items()))
+        self.query_one(".facts", Static).update(facts(snapshot.status))
+        total = snapshot.status.tokens_total
+        for name in PLOTS:
+            plot = self.query_one(f"#{name}", LinePlot)
+            series = snapshot.series.get(name)
+            plot.model.log = name == "loss"
+            plot.model.traces = [Trace(PLOTS[name], series)] if series else []
+            # The planned length as the domain: the axis does not move, and little is redrawn.
+            plot.model.domains = ((0.0, float(total)) if total else None,)
+            plot.display = bool(series) or snapshot.status.state in ("queued", "running")
+            plot.redraw()
+
+    def action_open(self) -> None:
+        if run := self.run:
+            self.post_message(self.Opened(run))
+
+    def as_text(self) -> str:
+        return str(self.query_one(".facts", Static).render())
+
+
+def facts(status: RunStatus) -> str:
+    """What a glance at a run is for."""
+    lines = [f"{status.id} · {status.state} · feature {status.target} · {status.summary}"]
+    if status.ahead:
+        lines.append(f"waits for {status.ahead} run{'s' if status.ahead > 1 else ''} before it")
+    done = f"{100 * status.progress:.0f} % of " if status.progress is not None else ""
+    total = (
+        f"{short(status.tokens_total)} tokens" if status.tokens_total else f"{short(status.tokens)} tokens"
+    )
+    parts = [f"{done}{total}"]
+    if status.tokens_per_s:
+        parts.append(f"{si(status.tokens_per_s)}/s")
+    if status.eta_s is not None:
+        parts.append(f"ETA {duration(status.eta_s)}")
+    if status.l0 is not None:
+        parts.append(f"L0 {status.l0:.1f}")
+    lines.append(" · ".join(parts))
+    if status.message:
+        lines.append(status.message)
+    lines.append(f"verdict: {status.verdict} children" if status.verdict else "enter opens the monitor")
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+"""Which runs there are and how they stand, looked at once a second by ``stat`` alone.
+
+A run's files are read only when they have changed, or while it is alive (a process that dies changes
+no file).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from saetui.errors import UserError
+
+if TYPE_CHECKING:
+    from saetui.runs.status import RunStatus
+    from saetui.runs.store import Run, State
+
+Stamp = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A run as it was last looked at."""
+
+    run: Run
+    status: RunStatus
+
+    @property
+    def live(self) -> bool:
+        return self.status.state in ("queued", "running")
+
+
+class RunWatch:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.runs: list[Seen] = []
+        """Newest first."""
+        self._known: dict[str, tuple[Stamp, Seen]] = {}
+
+    def poll(self) -> bool:
+        """Looks again; whether anything differs from the last look. OSError where the root is unreadable."""
+        # Imported here because the poller's thread looks only after the first frame.
+        from saetui.runs.status import status
+        from saetui.runs.store import Run
+
+        try:
+            names = [path.name for path in self.root.iterdir() if not path.name.startswith(".")]
+        except (FileNotFoundError, NotADirectoryError):
+            names = []
+        known: dict[str, tuple[Stamp, Seen]] = {}
+        for name in names:
+            old = self._known.get(name)
+            run = old[1].run if old else Run(self.root / name)
+            stamp = tuple(map(_stamp, (run.events_path, run.metrics_path, run.judgements_path)))
+            if old is not None and old[0] == stamp and not old[1].live:
+                known[name] = old
+                continue
+            try:
+                known[name] = (stamp, Seen(run, status(run)))
+            except (UserError, OSError, KeyError):
+                continue  # a folder without a (whole) manifest is no run, or not one yet
+        before, self._known = self.runs, known
+        self.runs = sorted(
+            (seen for _, seen in known.values()),
+            key=lambda seen: (seen.status.created, seen.run.id),
+            reverse=True,
+        )
+        return self._look(self.runs) != self._look(before)
+
+    @staticmethod
+    def _look(runs: list[Seen]) -> list[tuple[object, ...]]:
+        """What a change of is worth telling: not the age of a run, which changes all the time."""
+        return [
+            (s.status.id, s.status.state, s.status.tokens, s.status.loss, s.status.ahead, s.status.verdict)
+            for s in runs
+        ]
+
+    def newest(self, *states: State) -> Seen | None:
+        """The newest run in one of ``states`` (any, if none is named)."""
+        return next((seen for seen in self.runs if not states or seen.status.state in states), None)
+
+    def finished(self, made: Callable[[dict[str, Any]], bool], target: int) -> list[Seen]:
+        """Finished runs that split feature ``target``, of the setups for which ``made``; newest first."""
+        return [
+            seen
+            for seen in self.runs
+            if seen.status.state == "finished"
+            and seen.status.target == target
+            and made(seen.run.manifest.setup)
+        ]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return (0, 0)
+    return (stat.st_size, stat.st_mtime_ns)

@@ -1,0 +1,53 @@
+"""The help screen: the actions registry, with the keys as they are bound now (remapped ones too)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from saetui.tui.actions import ACTIONS, PLACES, Action, pretty_key
+
+IN_LISTS = "arrows or h j k l walk lists and tokens · enter chooses · pgup pgdn home end · mouse works too"
+
+
+def key_names(app_keymap: dict[str, str], action: Action) -> str:
+    """The keys of ``action`` as a person reads them."""
+    keys = app_keymap.get(action.id, action.keys)
+    return " ".join(pretty_key(key.strip()) for key in keys.split(","))
+
+
+class HelpScreen(ModalScreen[None]):
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,f1", "dismiss", "Close")]
+
+    def __init__(self, keymap: dict[str, str]) -> None:
+        super().__init__()
+        self._keymap = keymap
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog", id="help") as body:
+            body.border_title = "Keys"
+            body.border_subtitle = "esc closes"
+            yield Static(self._table())
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True)
+        table.add_column()
+        for place, title in PLACES.items():
+            actions = [action for action in ACTIONS if action.where == place]
+            if not actions:
+                continue
+            table.add_row(Text(title, style="bold"), "")
+            for action in actions:
+                table.add_row(Text(f"  {key_names(self._keymap, action)}"), Text(action.help))
+            table.add_row("", "")
+        table.add_row(Text("Lists", style="bold"), "")
+        table.add_row("", Text(IN_LISTS))
+        return table

@@ -1,0 +1,287 @@
+"""The launch form: a recipe, field by field, with what it will cost and the same as a command.
+
+The form knows no field: names, groups, help and choices come from the recipe's dataclass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from dataclasses import Field, fields
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.message import Message
+from textual.reactive import reactive
+from textual.screen import ModalScreen
+from textual.widget import Widget
+from textual.widgets import Input, Static
+
+from saetui.errors import UsageError
+from saetui.features.results import Contexts
+from saetui.runs.launcher import survives_logout
+from saetui.setup import Setup
+from saetui.split.recipe import GraftRecipe, SplitRecipe
+from saetui.tui.actions import bindings
+from saetui.tui.widgets.numbers import percent
+
+Recipe = SplitRecipe | GraftRecipe
+TITLES = {
+    SplitRecipe: "Split: train a wide SAE in the background",
+    GraftRecipe: "Graft: children in the feature's place, now",
+}
+ESSENTIAL = {
+    SplitRecipe: ("target", "d_sae", "init", "data", "granularity", "threshold", "loss", "tokens", "seed"),
+    GraftRecipe: ("target", "children", "threshold", "l1_coeff", "steps", "seed"),
+}
+"""What a person changes from run to run; the rest comes with F3."""
+
+
+class Choice(Static, can_focus=True):
+    """One of a few values on one line: ← → or space walk them, a click takes the next."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("left", "step(-1)", "Previous"),
+        ("right,space", "step(1)", "Next"),
+    ]
+
+    value: reactive[str] = reactive("")
+
+    class Changed(Message):
+        pass
+
+    def __init__(self, values: tuple[str, ...], value: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._values = values
+        self.set_reactive(Choice.value, value)
+
+    def render(self) -> str:
+        return f"‹ {self.value} ›"
+
+    def watch_value(self) -> None:
+        self.post_message(self.Changed())
+
+    def action_step(self, by: int) -> None:
+        at = self._values.index(self.value) if self.value in self._values else 0
+        self.value = self._values[(at + by) % len(self._values)]
+
+    def on_click(self) -> None:
+        self.action_step(1)
+
+
+class RecipeField(Vertical):
+    """A name, a control and help; beneath it, when it is wrong, why."""
+
+    def __init__(self, kind: type[Recipe], field: Field[Any], hint: Any, value: Any) -> None:
+        super().__init__(classes="field")
+        self.field = field
+        self._kind = kind
+        self._hint = hint
+        self._error = Static("", classes="error", markup=False)
+        self._error.display = False
+        if hint is bool:
+            self.control: Widget = Choice(("yes", "no"), "yes" if value else "no", classes="control")
+        elif get_origin(hint) is Literal:
+            self.control = Choice(get_args(hint), value, classes="control")
+        else:
+            self.control = Input(_shown(value), compact=True, classes="control", select_on_focus=False)
+
+    def compose(self) -> ComposeResult:
+        with Horizontal():
+            yield Static(self.field.name, classes="name", markup=False)
+            yield self.control
+            yield Static(str(self.field.metadata["help"]), classes="help", markup=False)
+        yield self._error
+
+    def value(self) -> Any:
+        """The value as the recipe wants it. UsageError when it cannot be read or is out of range."""
+        if isinstance(self.control, Choice):
+            return self.control.value == "yes" if self._hint is bool else self.control.value
+        assert isinstance(self.control, Input)
+        text = self.control.value.strip().replace("_", "").replace(",", "")
+        try:
+            number = float(text)
+        except ValueError:
+            raise UsageError(f"{self.control.value.strip()!r} is not a number") from None
+        value = int(number) if self._hint is int and number.is_integer() else number
+        self._kind.from_dict({self.field.name: value})
+        return value
+
+    def check(self) -> bool:
+        try:
+            self.value()
+        except UsageError as error:
+            self._error.update(str(error))
+            self._error.display = True
+            return False
+        self._error.display = False
+        return True
+
+
+class LaunchScreen(ModalScreen[Recipe | None]):
+    """Dismisses with a valid recipe to launch, or None."""
+
+    BINDINGS = bindings("launch")
+    CSS_PATH = "launch.tcss"
+
+    everything: reactive[bool] = reactive(False, init=False)
+
+    def __init__(self, setup: Setup, recipe: Recipe, defaults: Recipe, contexts: Contexts | None) -> None:
+        """``recipe``: what the form begins with. ``defaults``: what the command takes by itself.
+        ``contexts``: the target's, if they are known, for what the threshold will keep."""
+        super().__init__()
+        self._setup = setup
+        self._defaults = defaults
+        self._survival = ""
+        self._contexts = contexts
+        kind = type(recipe)
+        self._kind = kind
+        hints = get_type_hints(kind)
+        self._fields = [RecipeField(kind, f, hints[f.name], getattr(recipe, f.name)) for f in fields(kind)]
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog", id="launch") as body:
+            body.border_title = TITLES[self._kind]
+            body.border_subtitle = "enter launches · F3 all settings · F2 copy command · esc back"
+            with VerticalScroll(id="fields", can_focus=False):
+                group = ""
+                for row in self._fields:
+                    if (new := str(row.field.metadata["group"])) != group:
+                        group = new
+                        yield Static(group, classes="group", id=f"group-{group}")
+                    yield row
+            yield Static("", id="field-help", markup=False)
+            yield Static("", id="cost", markup=False)
+            yield Static("", id="command", markup=False)
+
+    def on_mount(self) -> None:
+        self.show_fields()
+        self.summarise()
+        self._fields[1].control.focus()
+        self.run_worker(self._ask_survival(), group="survival")
+
+    async def _ask_survival(self) -> None:
+        """Whether runs outlive this login: systemd may have to be asked, and may take its time."""
+        if self._kind is SplitRecipe:
+            self._survival = await asyncio.to_thread(survives_logout) or "goes on when you log out"
+            self.summarise()
+
+    def watch_everything(self) -> None:
+        self.show_fields()
+
+    def show_fields(self) -> None:
+        for row in self._fields:
+            row.display = self.everything or row.field.name in ESSENTIAL[self._kind] or not row.check()
+        shown = {str(row.field.metadata["group"]) for row in self._fields if row.display}
+        for title in self.query(".group"):
+            title.display = (title.id or "").removeprefix("group-") in shown
+
+    def recipe(self) -> Recipe | None:
+        """The recipe as it stands; None while a field is wrong (and says so beneath itself)."""
+        right = [row.check() for row in self._fields]
+        if not all(right):
+            return None
+        return self._kind.from_dict({row.field.name: row.value() for row in self._fields})
+
+    def summarise(self) -> None:
+        recipe = self.recipe()
+        cost, command = self.query_one("#cost", Static), self.query_one("#command", Static)
+        if recipe is None:
+            command.update("")
+            cost.update("a value is wrong: see above")
+            return
+        lines = [costs(recipe, self._contexts)]
+        if self._survival:
+            lines.append(self._survival)
+        cost.update("\n".join(lines))
+        command.update(shell_command(self._setup, recipe, self._defaults))
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """The help of the field in hand in full: its row may have had to cut it."""
+        row = event.widget.parent.parent if event.widget.parent else None
+        if isinstance(row, RecipeField):
+            self.query_one("#field-help", Static).update(str(row.field.metadata["help"]))
+
+    def on_input_changed(self) -> None:
+        self.summarise()
+
+    def on_choice_changed(self) -> None:
+        self.summarise()
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key in ("down", "up"):
+            event.stop()
+            (self.focus_next if event.key == "down" else self.focus_previous)(".control")
+
+    def on_input_submitted(self) -> None:
+        self.action_launch()
+
+    def action_launch(self) -> None:
+        if (recipe := self.recipe()) is not None:
+            self.dismiss(recipe)
+            return
+        for row in self._fields:
+            if not row.check():
+                row.display = True
+                row.control.focus()
+                return
+
+    def action_all_fields(self) -> None:
+        self.everything = not self.everything
+
+    def action_copy_command(self) -> None:
+        if (recipe := self.recipe()) is not None:
+            from saetui.tui.clipboard import copy
+
+            self.notify(copy(self.app, shell_command(self._setup, recipe, self._defaults)))
+
+    def action_close_launch(self) -> None:
+        self.dismiss(None)
+
+
+def costs(recipe: Recipe, known: Contexts | None) -> str:
+    """What the recipe will work through, in one line."""
+    if isinstance(recipe, SplitRecipe):
+        steps = -(-recipe.tokens // recipe.batch_size)
+        line = f"{recipe.tokens:,} tokens in {steps:,} steps of {recipe.batch_size:,}"
+        if recipe.data != "filtered":
+            return line
+    else:
+        line = f"{recipe.steps:,} steps of {recipe.batch_size:,} tokens"
+    if known is None or not known.tokens_read:
+        return line
+    # To the resolution of the histogram, whose bins are not cut at the threshold.
+    bins = zip(known.edges, known.histogram, strict=False)
+    above = sum(count for edge, count in bins if edge >= recipe.threshold)
+    share = percent(above / known.tokens_read)
+    return f"{line}; the target is above {recipe.threshold:g} on {share} of the text"
+
+
+def shell_command(setup: Setup, recipe: Recipe, defaults: Recipe) -> str:
+    """The command that launches the same run, naming what it would not take by itself."""
+    split = isinstance(recipe, SplitRecipe)
+    words = ["saetui", "split" if split else "graft"]
+    for name, flag in (("model", "model"), ("hook_name", "hook"), ("sae", "sae"), ("dataset", "dataset")):
+        if value := getattr(setup, name):
+            words += [f"--{flag}", value]
+    if setup.seq_len is not None:
+        words += ["--seq-len", str(setup.seq_len)]
+    if setup.device != "auto":
+        words += ["--device", setup.device]
+    for f in fields(recipe):
+        value = getattr(recipe, f.name)
+        if f.name not in ("target", "d_sae") and value == getattr(defaults, f.name):
+            continue
+        flag = f.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", _shown(value)]
+    return shlex.join([*words, "--detach"] if split else words)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,66 @@
+"""What the workbench remembers from one session to the next.
+
+It is written whenever it changes, not on the way out: a terminal that is closed kills the workbench
+with SIGHUP, and no handler of ours runs then.
+"""
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from saetui import settings
+from saetui.setup import Setup
+
+
+@dataclass
+class State:
+    """The memory of one setup (model, hook, SAE); ``None`` and empty mean: the setup's own default."""
+
+    sae: str = ""
+    """Which SAE the feature belongs to, as the engine names it; empty: the narrow one."""
+    feature: int | None = None
+    prompt: str = ""
+    pane: int = 1
+    zoomed: bool = False
+    beside: bool = False
+    bookmarks: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    hinted: bool = False
+    """The first steps were taken: no more hints."""
+
+
+class StateFile:
+    """The states of all setups in one JSON file; one workbench writes it at a time, the last wins."""
+
+    def __init__(self, setup: Setup, path: Path | None = None) -> None:
+        self.path = path or settings.state_root() / "workbench.json"
+        self._key = " ".join(filter(None, (setup.model, setup.hook_name, setup.sae)))
+        self._saved = ""
+
+    def load(self) -> State:
+        """The last state, or a fresh one; a file that cannot be read is as good as none."""
+        try:
+            values = json.loads(self.path.read_text(encoding="utf-8"))[self._key]
+            known = {name: values[name] for name in (f.name for f in fields(State)) if name in values}
+            state = State(**known)
+            state.bookmarks = [(str(sae), int(feature)) for sae, feature in state.bookmarks]
+        except (OSError, ValueError, KeyError, TypeError):
+            return State()
+        return state
+
+    def save(self, state: State) -> None:
+        """Replaces the file atomically. OSError when it cannot be written."""
+        text = json.dumps(asdict(state))
+        if text == self._saved:
+            return
+        everything: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError, TypeError):  # the first save, or mends a damaged file
+            everything = dict(json.loads(self.path.read_text(encoding="utf-8")))
+        everything[self._key] = asdict(state)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(everything, ensure_ascii=False, indent=1), encoding="utf-8")
+        temporary.replace(self.path)
+        self._saved = text

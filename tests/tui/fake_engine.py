@@ -1,0 +1,183 @@
+"""A double of the engine at the edge of its pipe: it answers at once, in the engine's own records.
+
+The world it speaks of is made up but consistent: feature 240 of a narrow SAE of 512 fires on hyphens, and
+a graft of it has three children, one for each kind of word before the hyphen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from saetui.engine.messages import EncoderInfo, Grafted, Opened, Status
+from saetui.errors import UsageError, UserError
+from saetui.features.results import (
+    Child,
+    Context,
+    Contexts,
+    FeatureActivation,
+    Interval,
+    Lens,
+    Neighbour,
+    PromptProbe,
+    TokenLogit,
+    TokenProbe,
+)  # fmt: skip
+from saetui.split.verdict import (
+    ChildVerdict,
+    CriterionResult,
+    Evidence,
+    Judgement,
+    PromptReading,
+    ReadContext,
+)
+
+NARROW = EncoderInfo("narrow", "narrow", "narrow", 512)
+WIDE = EncoderInfo("wide", "sae", "wide-2048", 2048)
+KINDS = {
+    "count": ("multi", "single", "two", "dual"),
+    "adverb": ("long", "well", "newly", "far"),
+    "number": ("8", "60", "3", "12"),
+}
+AFTER = {"count": " channel", "adverb": " standing", "number": " day"}
+
+
+def context(kind: str, index: int, activation: float) -> Context:
+    word = KINDS[kind][index % 4]
+    tokens = [" It", " was", " a", " ", word, "-", AFTER[kind], " test", "\n", "and"]
+    return Context(index, 6 + index, 5, tokens, [0.0] * 5 + [activation] + [0.0] * 4)
+
+
+def contexts(sae: str, feature: int, complete: bool = True) -> Contexts:
+    kinds = list(KINDS)
+    found = [context(kinds[i % 3], i, 9.0 - i * 0.2) for i in range(30)]
+    return Contexts(
+        sae, feature, 1_000_000, 12_000, 0.012, 9.0, [0.0, 3.0, 6.0, 9.0], [8000, 3000, 1000], found,
+        [Interval(6.0, 9.0, 1000, found[:5]), Interval(3.0, 6.0, 3000, found[5:10])], complete,
+    )  # fmt: skip
+
+
+def child(feature: int, kind: str, share: float) -> Child:
+    return Child(
+        feature, share, share + 0.1, 0.99, 0.6, [context(kind, i, 8.0 - i) for i in range(6)],
+        [TokenLogit(AFTER[kind], 2.0), TokenLogit(" lap", 1.5)],
+    )  # fmt: skip
+
+
+CHILDREN = [child(512, "count", 0.5), child(513, "adverb", 0.3), child(514, "number", 0.15)]
+
+
+def judgement(sae: str) -> Judgement:
+    def criteria(kind: str, passes: bool) -> list[CriterionResult]:
+        reading = PromptReading(f"I'm a {KINDS[kind][0]}«-»thing", 7.5, [FeatureActivation(512, 7.5)])
+        read = [ReadContext(context(kind, i, 8.0 - i), True, i != 3) for i in range(5)]
+        evidence = (
+            Evidence("strongest other 1.20", prompts=[reading]), Evidence("19 of 20 follow", contexts=read),
+            Evidence("4 of 10 expected"), Evidence("strongest contrast 0.30", prompts=[reading]),
+        )  # fmt: skip
+        numbers, thresholds = (0.84, 0.95, 0.4, 0.04), (0.1, 0.5, 0.2, 0.3)
+        return [
+            CriterionResult(n, numbers[n - 1], thresholds[n - 1], passes or n != 3, evidence[n - 1])
+            for n in (1, 2, 3, 4)
+        ]
+
+    children = [ChildVerdict(k, 512 + i, criteria(k, k != "number")) for i, k in enumerate(KINDS)]
+    return Judgement(sae, "hyphens", "criteria.toml", "0" * 64, "-", 200_000, "held-out rows", children)
+
+
+class FakeEngine:
+    """``gates`` holds operations back until a test sets the event; ``errors`` makes them fail."""
+
+    def __init__(self, on_notice: Callable[[dict[str, Any]], None], on_death: Callable[[str], None]) -> None:
+        self.on_notice, self.on_death = on_notice, on_death
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.cancelled: list[str] = []
+        self.gates: dict[str, asyncio.Event] = {}
+        self.errors: dict[str, UserError] = {}
+        self.starts = 0
+        self.complete = True
+        self.store: Callable[[str], str] = lambda sae: ""
+        self.runs: dict[str, EncoderInfo] = {}
+
+    async def start(self) -> None:
+        self.starts += 1
+
+    async def restart(self) -> None:
+        await self.start()
+
+    async def close(self) -> None:
+        pass
+
+    def die(self) -> None:
+        self.on_death("the engine was ended by SIGKILL, perhaps for want of memory: restart it")
+
+    async def request(
+        self, op: str, on_progress: Callable[[dict[str, Any]], None] | None = None, **args: Any
+    ) -> Any:
+        self.asked.append((op, args))
+        if op in self.errors:
+            raise self.errors[op]
+        if op in self.gates:
+            if on_progress:
+                on_progress({"progress": 0.4, "message": f"{op} under way"})
+            try:
+                await self.gates[op].wait()
+            except asyncio.CancelledError:
+                self.cancelled.append(op)
+                raise
+        await asyncio.sleep(0)
+        return getattr(self, f"_{op}")(**args)
+
+    def _open(self, setup: dict[str, Any]) -> Opened:
+        return Opened(setup["model"], "blocks.0.hook_mlp_out", "cpu", 512, 128, "", NARROW, [])
+
+    def _open_sae(self, path: str) -> EncoderInfo:
+        return WIDE
+
+    def _open_run(self, run: str) -> EncoderInfo:
+        return self.runs.get(run) or EncoderInfo(run, "sae", run, 2048, run, 240)
+
+    def _probe(self, prompt: str, sae: str, top: int, follow: list[int]) -> PromptProbe:
+        if not prompt:
+            raise UsageError("the prompt has no tokens: give it at least one character")
+        words = prompt.replace("-", " - ").split()
+        tokens = [
+            TokenProbe(
+                i, word,
+                [FeatureActivation(240 if word == "-" else 7 + i, 6.0), FeatureActivation(31, 2.5)],
+                0.58, [FeatureActivation(f, 6.0 if word == "-" else 0.0) for f in follow], 9,
+            )
+            for i, word in enumerate(words)
+        ]  # fmt: skip
+        return PromptProbe(prompt, sae, tokens)
+
+    def _contexts(self, sae: str, feature: int, before: int, after: int) -> Contexts:
+        return contexts(sae, feature, self.complete)
+
+    def _lens(self, sae: str, feature: int, top: int) -> Lens:
+        boosted = [TokenLogit(f" up{i}", 3.0 - i / 10) for i in range(10)]
+        return Lens(sae, feature, boosted, [TokenLogit(f" down{i}", -2.0 + i / 10) for i in range(10)])
+
+    def _neighbours(self, sae: str, feature: int, within: str, top: int) -> list[Neighbour]:
+        return [Neighbour(within, (feature + i) % 512, 0.9 - i / 10) for i in range(1, 6)]
+
+    def _graft(self, recipe: dict[str, Any]) -> Grafted:
+        info = EncoderInfo(
+            "graft-1", "graft", f"graft of {recipe['target']}", 515, "", recipe["target"], [512, 513, 514]
+        )
+        return Grafted(info, CHILDREN, 65_536, 800_000, 2.4)
+
+    def _store_graft(self, sae: str) -> EncoderInfo:
+        info = EncoderInfo("graft-1", "graft", "graft of 240", 515, self.store(sae), 240, [512, 513, 514])
+        self.runs[info.run] = info
+        return info
+
+    def _children(self, sae: str, target: int) -> list[Child]:
+        return CHILDREN
+
+    def _status(self) -> Status:
+        return Status("gelu-1l", "cpu", [NARROW], [], 1)
+
+    def _judge(self, sae: str) -> Judgement:
+        return judgement(sae)

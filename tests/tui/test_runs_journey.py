@@ -1,0 +1,43 @@
+"""From the workbench to the runs, into a monitor, and back, by keys."""
+
+from saetui import settings
+from saetui.setup import Setup
+from saetui.tui.app import Workbench
+from saetui.tui.monitor import MonitorScreen
+from saetui.tui.runs_list import RunsScreen
+from tests.tui.fabricate import several_runs
+from tests.tui.fake_engine import FakeEngine
+from tests.tui.host import until
+from tests.tui.snapshot import screen_text
+
+
+async def test_runs_monitor_and_requests() -> None:
+    fakes = several_runs(settings.runs_root())
+    app = Workbench(Setup(model="gelu-1l"), FakeEngine)
+    app.NOTIFICATION_TIMEOUT = 1000
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("r")
+        await until(pilot, lambda: "1 running" in screen_text(app))
+        assert isinstance(app.screen, RunsScreen)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "of 26.2M tokens" in screen_text(app))
+        assert isinstance(app.screen, MonitorScreen)
+
+        # The request is a file that the run's process will find; resuming a run at work is refused.
+        await pilot.press("p")
+        running = fakes[4].run
+        await until(pilot, lambda: [p.name for p in running.control.iterdir()] == ["pause"])
+        await pilot.press("r")
+        await until(pilot, lambda: any("at work already" in n.message for n in app._notifications))
+
+        await pilot.press("left_square_bracket")  # a crashed one: nothing to stop, and no verdict yet
+        await until(pilot, lambda: "✗ crashed" in screen_text(app))
+        await pilot.press("x")
+        await until(pilot, lambda: any("nothing to stop" in n.message for n in app._notifications))
+        await pilot.press("v")
+        await until(pilot, lambda: any("when it has finished" in n.message for n in app._notifications))
+
+        await pilot.press("escape")
+        assert isinstance(app.screen, RunsScreen)
+        await pilot.press("escape")
+        assert app.screen is app.feature_screen

@@ -1,0 +1,79 @@
+"""The list of runs: states, sorting, filter, and what it asks of the application."""
+
+import pytest
+
+from saetui.tui.run_messages import JudgeRequested, MonitorRequested, RunControlRequested
+from saetui.tui.runs_list import RunsLooker, RunsScreen
+from saetui.tui.widgets.table import Table
+from tests.tui.fabricate import FakeRun, several_runs
+from tests.tui.host import Host, until
+from tests.tui.snapshot import check_snapshot, screen_text
+
+SIZES = [(80, 24), (120, 40), (200, 60)]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+async def test_list(tmp_path, monkeypatch, size):
+    monkeypatch.chdir(tmp_path)
+    from pathlib import Path
+
+    several_runs(Path("runs"))
+    async with Host(RunsScreen(Path("runs"), interval=0.02)).run_test(size=size) as pilot:
+        await until(pilot, lambda: "queued" in screen_text(pilot.app))
+        check_snapshot(pilot.app, f"runs-{size[0]}x{size[1]}")
+
+
+async def test_no_runs(tmp_path):
+    async with Host(RunsScreen(tmp_path / "none", interval=0.02)).run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "0 runs" in screen_text(pilot.app))
+        assert "no runs yet" in screen_text(pilot.app)
+        await pilot.press("enter", "p", "x", "v", "L")
+
+
+async def test_keys_are_about_the_run_under_the_cursor(tmp_path):
+    several_runs(tmp_path)
+    async with Host(RunsScreen(tmp_path, interval=0.02)).run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "queued" in screen_text(pilot.app))
+        app = pilot.app
+        assert isinstance(app, Host)
+        await pilot.press("down", "p", "v", "enter")
+        await pilot.press("x", "y")
+        await until(pilot, lambda: len([m for m in app.seen if isinstance(m, RunControlRequested)]) == 2)
+        messages = [
+            m for m in app.seen if isinstance(m, (RunControlRequested, JudgeRequested, MonitorRequested))
+        ]
+        assert {m.run.id for m in messages} == {"1122-1403-f240-k7q"}
+        assert [m.what for m in messages if isinstance(m, RunControlRequested)] == ["pause", "stop"]
+        assert any(isinstance(m, MonitorRequested) for m in messages)
+
+
+async def test_sort_and_filter_keep_the_cursor_on_its_run(tmp_path):
+    several_runs(tmp_path)
+    async with Host(RunsScreen(tmp_path, interval=0.02)).run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "queued" in screen_text(pilot.app))
+        table = pilot.app.screen.query_one(Table)
+        await pilot.press("end")
+        assert table.highlighted.id == "1122-0911-f240-abc"
+        table.sort_by("loss")
+        assert table.highlighted.id == "1122-0911-f240-abc"
+        losses = [row.loss for row in table.rows if row.loss is not None]
+        assert losses == sorted(losses) and table.rows[-1].loss is None
+        await pilot.press("slash", *"fail", "enter")
+        assert [row.state for row in table.rows] == ["failed"]
+        await pilot.press("p")  # the filter is kept, and keys are keys again
+        assert table.filter_text == "fail"
+        await pilot.press("escape")
+        assert len(table.rows) == 6
+
+
+def test_a_quiet_list_is_not_handed_over_again(tmp_path):
+    fake = FakeRun(tmp_path).begin().train(1_000_000).finish()
+    looker = RunsLooker(tmp_path)
+    first = looker.look()
+    assert first and first[0].state == "finished"
+    assert looker.look() is None
+    fake.run.judgements_path.write_text("")
+    fake.event("note")
+    assert looker.look() is None or looker.look() is None
+    (tmp_path / "no-run").mkdir()
+    assert looker.look() is None
