@@ -54,6 +54,7 @@ class FixedSource:
     """Batches of a tensor in order, over and over: the simplest ``ActivationSource``."""
 
     kept = 1.0
+    tokens_read = 0
     seconds = 0.0
 
     def __init__(self, x: Tensor) -> None:

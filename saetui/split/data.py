@@ -1,17 +1,15 @@
-"""Axis III: the stream of training activations, from rows of tokens to shuffled batches."""
+"""The stream of training activations: pieces of a corpus, shuffled and handed out in batches."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from saetui.corpus.rows import TokenRows
 from saetui.errors import UserError
-from saetui.lm.base import LanguageModel
 from saetui.sae.sae import SAE
+from saetui.split.filtered import Piece, Pieces, Poll
 from saetui.split.loss import narrow_sae
 from saetui.split.recipe import SplitRecipe
 
@@ -21,9 +19,6 @@ SCAN_RATIO = 8
 """A block is closed early, to get on with training, once so many times its size has been read for it."""
 POLL_S = 0.5
 """Seconds between two polls of a long wait."""
-
-
-Poll = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -40,6 +35,11 @@ class ActivationSource(Protocol):
     @property
     def kept(self) -> float:
         """Share of the tokens read so far that the filter kept."""
+        ...
+
+    @property
+    def tokens_read(self) -> int:
+        """Tokens of the corpus read so far, BOS positions apart: what the filter chose from."""
         ...
 
     @property
@@ -61,42 +61,34 @@ class ActivationSource(Protocol):
     def restore(self, state: SourceState) -> None: ...
 
 
-class LMActivations:
-    """Activations computed from rows of tokens, filtered as the recipe says, and shuffled.
+class ShuffledActivations:
+    """The tokens of ``pieces``, shuffled.
 
-    A *block* of ``buffer_tokens`` kept tokens is collected, shuffled as a whole and handed out batch by
-    batch, ``buffer_passes`` times in a new order each, and then the next block is collected. The first
-    blocks are smaller (an eighth, a quarter, a half), so that training starts early. BOS positions are
-    left out. At its end the corpus starts again from its first row.
+    A *block* of ``buffer_tokens`` tokens is collected, shuffled as a whole and handed out batch by batch,
+    ``buffer_passes`` times in a new order each, and then the next block is collected. The first blocks are
+    smaller (an eighth, a quarter, a half), so that training starts early. At its end the corpus starts again
+    from its first piece.
 
-    - ``row``: a row is kept, whole, if the target fires above the threshold on any of its tokens;
-    - ``token``: only the tokens on which it does;
-    - ``mixed``: all tokens, of which ``mixed_share`` of every block are replaced by tokens on which it does,
-      drawn with replacement from those met last.
+    With granularity ``mixed``, for which ``narrow`` is needed, ``mixed_share`` of every block are tokens on
+    which the target fires above the threshold, drawn with replacement from those met last.
 
     Deterministic in the recipe's seed; ``state`` holds the block itself, so that resuming costs no forward.
     """
 
-    def __init__(
-        self,
-        lm: LanguageModel,
-        rows: TokenRows,
-        recipe: SplitRecipe,
-        narrow: SAE | None = None,
-        rows_per_forward: int | None = None,
-    ) -> None:
-        self._lm, self._rows, self._recipe = lm, rows, recipe
-        filtered = recipe.data == "filtered"
-        self._narrow = narrow_sae(recipe, narrow).to(lm.device) if filtered else None
-        self._rows_per_forward = rows_per_forward or (32 if lm.device.type == "cpu" else 512)
+    def __init__(self, pieces: Pieces, recipe: SplitRecipe, narrow: SAE | None = None) -> None:
+        self._pieces, self._recipe = pieces, recipe
+        mixed = recipe.data == "filtered" and recipe.granularity == "mixed"
+        self._narrow = narrow_sae(recipe, narrow).to(pieces.device) if mixed else None
         self._generator = torch.Generator().manual_seed(recipe.seed + 1)  # initialisation has the seed itself
-        self._block = torch.empty(0, lm.d_in, device=lm.device)
+        empty = torch.empty(0, pieces.d_in, dtype=torch.float16, device=pieces.device)
+        self._block, self._hot = empty, empty
+        self._rest = empty
+        """What the last block left of the piece that it ended in."""
         self._order = torch.empty(0, dtype=torch.long)
-        self._hot = torch.empty(0, lm.d_in, device=lm.device)
         self._cursor = 0
         self._passes = 0
         self._blocks = 0
-        self._row = 0
+        self._piece = 0
         self._tokens_read = 0
         self._tokens_kept = 0
         self._seconds = 0.0
@@ -121,28 +113,22 @@ class LMActivations:
                 self._fill(n, poll)
         indices = self._order[self._cursor : self._cursor + n].to(self._block.device)
         self._cursor += n
-        return self._block[indices]
+        return self._block[indices].float()
 
     def state(self) -> SourceState:
-        tensors = {
-            "block": self._block,
-            "order": self._order,
-            "hot": self._hot,
-            "generator": self._generator.get_state(),
-        }
+        tensors = {name: getattr(self, f"_{name}") for name in _TENSORS}
+        tensors["generator"] = self._generator.get_state()
         values = {name: getattr(self, f"_{name}") for name in _COUNTERS}
-        return SourceState(tensors, {**values, "corpus": self._rows.fingerprint})
+        return SourceState(tensors, {**values, "corpus": self._pieces.rows.fingerprint})
 
     def restore(self, state: SourceState) -> None:
-        if state.values["corpus"] != self._rows.fingerprint:
+        if state.values["corpus"] != self._pieces.rows.fingerprint:
             raise UserError(
-                f"{self._rows.name} has changed since the run was interrupted, which can therefore not go on "
-                "where it was: start a new run"
+                f"{self._pieces.rows.name} has changed since the run was interrupted, which can therefore not "
+                "go on where it was: start a new run"
             )
-        device = self._lm.device
-        self._block = state.tensors["block"].to(device)
-        self._order = state.tensors["order"]
-        self._hot = state.tensors["hot"].to(device)
+        for name in _TENSORS:
+            setattr(self, f"_{name}", state.tensors[name].to(getattr(self, f"_{name}").device))
         self._generator.set_state(state.tensors["generator"])
         for name in _COUNTERS:
             setattr(self, f"_{name}", state.values[name])
@@ -154,45 +140,47 @@ class LMActivations:
 
     def _fill(self, n: int, poll: Poll) -> None:
         """Collects the next block, of at least ``n`` tokens; ``self`` changes once it is whole."""
-        start = time.perf_counter()
-        recipe = self._recipe
+        start = polled = time.perf_counter()
+        recipe, pieces = self._recipe, self._pieces
         size = max(n, recipe.buffer_tokens >> max(0, 3 - self._blocks))
-        drawn = round(size * recipe.mixed_share) if self._mixed else 0
+        size -= round(size * recipe.mixed_share) if self._narrow else 0
         chunks = [self._block[self._order[self._cursor :].to(self._block.device)]]  # left from the last block
         hot_chunks = [self._hot]
-        have, hot, row = len(chunks[0]), len(self._hot), self._row
+        have, hot, rest, number = len(chunks[0]), len(self._hot), self._rest, self._piece
         read, kept, ends, strongest = 0, 0, 0, 0.0
-        polled = start
-        while True:
-            enough = have >= size - drawn or (read > SCAN_RATIO * size and have >= n)
-            if enough and (hot or not self._mixed):
-                break
-            tokens = self._rows.read(row, self._rows_per_forward)
-            row += len(tokens)
-            if len(tokens) < self._rows_per_forward:
-                row, ends = 0, ends + 1
-            if len(tokens):
-                x, firing = self._activations(tokens)
-                chunk, hot_chunk = self._filter(x, firing)
-                if firing is not None:
-                    strongest = max(strongest, float(firing.max()))
-                chunks.append(chunk)
-                hot_chunks.append(hot_chunk)
-                have += len(chunk)
-                hot += len(hot_chunk)
-                read += x.shape[0] * x.shape[1]
-                kept += len(chunk)
-            if ends > 1 or read > SCAN_LIMIT:  # a whole pass over the corpus, or enough of it
-                self._check_kept(hot if self._mixed else kept, read, strongest)
+
+        def poll_now_and_then(more: int) -> None:
+            nonlocal polled
             if time.perf_counter() - polled > POLL_S:
-                poll(read)
+                poll(read + more)
                 polled = time.perf_counter()
-        if self._mixed:
+
+        while True:
+            chunks.append(rest[: max(0, size - have)])
+            have += len(chunks[-1])
+            rest = rest[len(chunks[-1]) :]
+            enough = have >= size or (read > SCAN_RATIO * size and have >= n)
+            if enough and (hot or not self._narrow):
+                break
+            piece = pieces.read(number, poll_now_and_then)
+            number += 1
+            if piece.rows < pieces.rows_per_piece:
+                number, ends = 0, ends + 1
+            rest = torch.cat([rest, piece.x])
+            hot_chunk, highest = self._firing(piece)
+            hot_chunks.append(hot_chunk)
+            hot += len(hot_chunk)
+            strongest = max(strongest, highest)
+            read += piece.rows * (pieces.rows.seq_len - int(pieces.rows.bos))
+            kept += len(piece.x)
+            if ends > 1 or read > SCAN_LIMIT:  # a whole pass over the corpus, or enough of it
+                self._check_kept(hot if self._narrow else kept, read, strongest)
+        if self._narrow:
             self._hot = torch.cat(hot_chunks)[-recipe.buffer_tokens // 4 :]
             drawn = round(have * recipe.mixed_share / (1 - recipe.mixed_share))
             indices = torch.randint(len(self._hot), (drawn,), generator=self._generator)
             chunks.append(self._hot[indices.to(self._hot.device)])
-        self._block, self._row = torch.cat(chunks), row
+        self._block, self._rest, self._piece = torch.cat(chunks), rest.clone(), number
         self._tokens_read += read
         self._tokens_kept += kept
         self._blocks += 1
@@ -200,46 +188,24 @@ class LMActivations:
         self._shuffle()
         self._seconds += time.perf_counter() - start
 
-    @property
-    def _mixed(self) -> bool:
-        return self._recipe.data == "filtered" and self._recipe.granularity == "mixed"
-
-    def _activations(self, tokens: Any) -> tuple[Tensor, Tensor | None]:
-        """Activations ``[rows, positions, d_in]`` and the target's ``[rows, positions]``, BOS left out."""
-        x = activations(self._lm, tokens, self._rows.bos)
-        if self._narrow is None:
-            return x, None
-        return x, self._narrow.encode_feature(x, self._recipe.target)
-
-    def _filter(self, x: Tensor, firing: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The tokens kept, ``[n, d_in]``, and those on which the target fires."""
-        if firing is None:
-            return x.flatten(0, 1), x[:0, 0]
-        fires = firing > self._recipe.threshold
-        if self._recipe.granularity == "row":
-            return x[fires.any(1)].flatten(0, 1), x[:0, 0]
-        if self._recipe.granularity == "token":
-            return x[fires], x[:0, 0]
-        return x.flatten(0, 1), x[fires]
+    @torch.no_grad()
+    def _firing(self, piece: Piece) -> tuple[Tensor, float]:
+        """The tokens of a piece that are mixed in, and the target's largest activation on it."""
+        if self._narrow is None or len(piece.x) == 0:
+            return piece.x[:0], piece.strongest
+        firing = self._narrow.encode_feature(piece.x.float(), self._recipe.target)
+        return piece.x[firing > self._recipe.threshold], float(firing.max())
 
     def _check_kept(self, kept: int, read: int, strongest: float) -> None:
+        rows, recipe = self._pieces.rows, self._recipe
         if read == 0:
-            raise UserError(f"{self._rows.name} has no rows")
+            raise UserError(f"{rows.name} has no rows")
         if kept == 0:
-            raise UserError(
-                nothing_fires(self._rows.name, self._recipe.target, self._recipe.threshold, read, strongest)
-            )
+            raise UserError(nothing_fires(rows.name, recipe.target, recipe.threshold, read, strongest))
 
 
-_COUNTERS = ("cursor", "passes", "blocks", "row", "tokens_read", "tokens_kept", "seconds")
-
-
-@torch.no_grad()
-def activations(lm: LanguageModel, tokens: Any, bos: bool) -> Tensor:
-    """Activations ``[rows, positions, d_in]`` of integer ``tokens`` (NumPy, ``[rows, seq]``), without the BOS
-    position where there is one."""
-    x = lm.activations(torch.from_numpy(tokens.astype("int64")).to(lm.device))
-    return x[:, 1:] if bos else x
+_TENSORS = ("block", "order", "hot", "rest")
+_COUNTERS = ("cursor", "passes", "blocks", "piece", "tokens_read", "tokens_kept", "seconds")
 
 
 def nothing_fires(corpus: str, target: int, threshold: float, read: int, strongest: float) -> str:

@@ -81,8 +81,8 @@ class Trainer:
         """Means over the steps since the last call (one at least), and where the training stands.
 
         ``l1`` is Σ_f per token whatever the reduction, ``fvu = Σ|x̂ - x|² / Σ|x - x̄|²`` over the training
-        tokens, ``dead`` the share of features that have not fired for ``dead_after`` tokens, ``kept`` the
-        share of the tokens read that the filter kept; ``lm_s`` and ``sae_s`` are seconds since the start.
+        tokens, ``dead`` the share of features that have not fired for ``dead_after`` tokens; the rest as
+        ``costs``.
         """
         dead = float((self._silent_tokens > self.recipe.dead_after).double().mean())
         return {
@@ -90,7 +90,15 @@ class Trainer:
             "step": self.step,
             **self._window.take(),
             "dead": dead,
+            **self.costs(),
+        }
+
+    def costs(self) -> dict[str, Any]:
+        """What has been paid since the start: ``tokens_read`` of the corpus, ``kept``, the share of them that
+        the filter kept, and seconds: ``lm_s`` on reading, forwards and filter, ``sae_s`` on steps."""
+        return {
             "kept": self.source.kept,
+            "tokens_read": self.source.tokens_read,
             "lm_s": self.source.seconds,
             "sae_s": self.seconds,
         }

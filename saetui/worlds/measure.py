@@ -11,13 +11,12 @@ from saetui.corpus.rows import TokenRows
 from saetui.features.top_tokens import BATCH_TOKENS, read_tokens
 from saetui.lm.base import LanguageModel
 from saetui.sae.sae import SAE
+from saetui.split.child_f1 import CUT, ChildF1
 from saetui.split.criteria import Criteria
 from saetui.split.evaluate import Dictionary, Evaluation
 from saetui.split.judge import CONTEXT_BEFORE
 from saetui.split.word_contexts import best_features
 
-CUT = 0.2
-"""A child lives on the token: at least this share of its activation is there."""
 CE_TOKENS = 65_536
 
 
@@ -36,19 +35,6 @@ class Coverage:
     recall: float
     precision: float
     top1: float
-
-
-@dataclass(frozen=True)
-class ChildF1:
-    """The feature that best tells one child's contexts among the token's occurrences: feature and cut chosen
-    on one half of them, ``f1`` on the other; features with less than ``CUT`` of their ``mass`` on the token
-    do not count. ``count`` occurrences follow the child's pattern. ``feature`` is -1 where there is none."""
-
-    child: str
-    count: int
-    feature: int
-    f1: float
-    mass: float
 
 
 @dataclass(frozen=True)
