@@ -15,6 +15,7 @@ from saetui.runs.context import RunContext
 from saetui.runs.follow import follow
 from saetui.runs.launcher import launch, request, resume
 from saetui.runs.metrics import curve
+from saetui.runs.queue import device_key, devices
 from saetui.runs.status import status
 from saetui.runs.store import Run
 from tests.runs_support import (
@@ -197,3 +198,28 @@ def test_a_full_disk_fails_the_run_which_can_be_resumed(root: Path) -> None:
     with RunContext(run) as context:  # what a resumed worker would go on from
         found = context.latest_checkpoint()
     assert found is not None and found[1] == {"tokens": 100}
+
+
+def test_as_many_runs_share_a_device_as_agreed_to_and_others_wait(root: Path) -> None:
+    runs = [new_run(root, "count") for _ in range(4)]
+    for run in runs[:3]:
+        launch(run, at_once=2)
+    launch(runs[3])
+    eventually(lambda: [run.state() for run in runs] == ["running", "running", "queued", "queued"])
+    request(runs[0], "stop")
+    eventually(lambda: [run.state() for run in runs] == ["stopped", "running", "running", "queued"])
+    request(runs[1], "stop")
+    eventually(lambda: runs[1].state() == "stopped")
+    assert runs[3].state() == "queued" and status(runs[3]).ahead == 1  # it asked for the device alone
+    request(runs[2], "stop")
+    eventually(lambda: runs[3].state() == "running")
+
+
+def test_auto_is_every_gpu_that_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert devices("cuda:1") == ["cuda:1"] and devices("cpu") == ["cpu"]
+    monkeypatch.setattr("saetui.runs.queue.Path.exists", lambda path: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert devices("auto") == ["cuda:0", "cuda:1"]
+    assert [device_key(device) for device in devices("auto")] == ["cuda-2", "cuda-3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert devices("auto") == ["auto"] and device_key("auto") == "cpu"

@@ -1,21 +1,24 @@
 """The worlds that ship: their files load, fit, and are what their cards say."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from saetui import embedded
-from saetui.commands.recipe_options import world_values
 from saetui.corpus.grammar import LABELS, SyntheticRows
 from saetui.lm import bridge
 from saetui.lm.base import LanguageModel
 from saetui.lm.direct import DirectModel
+from saetui.lm.one_layer import OneLayer
 from saetui.loading import check_fit, load_lm, load_sae
 from saetui.sae import formats
+from saetui.sae.sae import SAE
 from saetui.setup import Setup
 from saetui.split.criteria import load_criteria
+from saetui.split.defaults import world_values
 from saetui.split.judge import probe_position
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.worlds import card
@@ -45,14 +48,66 @@ def numbers(name: str) -> dict:
 
 def test_saes_fit_their_model(name: str, lm: LanguageModel):
     world, narrow = embedded.world(name), load_sae(SETUP[name])
-    assert check_fit(lm, narrow) == []
     for sae in (narrow, *map(formats.load, world.wide_saes)):
-        check_fit(lm, sae)
+        assert check_fit(lm, sae) == []
         assert sae.metadata.model_name == name
         assert sae.metadata.context_size == world.seq_len
         torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(sae.d_sae), rtol=0, atol=1e-4)
     assert world.target < narrow.d_sae
     assert world.seq_len <= lm.n_ctx
+
+
+def test_an_sae_of_something_else_does_not_fit(name: str, lm: LanguageModel):
+    assert isinstance(lm, DirectModel)
+    narrow = load_sae(SETUP[name])
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(narrow.d_sae, narrow.d_in, generator=generator)
+    rows = noise / noise.norm(dim=1, keepdim=True)
+    random = SAE(rows.T.contiguous(), torch.zeros(narrow.d_sae), rows, torch.zeros(narrow.d_in))
+    scaled = replace(narrow, b_enc=10 * narrow.b_enc, b_dec=10 * narrow.b_dec)  # of activations ten times these
+    hook = _PrincipalAxes(lm.model.resid_mid(_tokens(name, lm))[:, 1:].flatten(0, 1)).sae
+    for sae in (random, scaled, hook):
+        (warning,) = check_fit(lm, sae)
+        assert "worse than the mean does" in warning
+
+
+def test_the_centring_of_an_sae_is_seen_in_what_it_reconstructs(name: str, lm: LanguageModel):
+    assert isinstance(lm, DirectModel)
+    tokens = _tokens(name, lm)
+    own = _PrincipalAxes(lm.activations(tokens)[:, 1:].flatten(0, 1))
+    # The same function before centring: a part along (1, ..., 1), which every LayerNorm takes off again.
+    weights = dict(lm.model.weights)
+    for part in ("W_out", "b_out"):
+        weights[part] = weights[part] + (weights[part] @ own.first)[..., None] / lm.d_in**0.5
+    uncentred = DirectModel(OneLayer(lm.model.config, weights), lm.tokenizer, name)
+    theirs = _PrincipalAxes(uncentred.activations(tokens)[:, 1:].flatten(0, 1))
+    assert check_fit(lm, own.sae) == check_fit(uncentred, theirs.sae) == []
+    (warning,) = check_fit(lm, theirs.sae)
+    assert "trained on uncentred activations" in warning
+    (warning,) = check_fit(uncentred, own.sae)
+    assert f"trained on centred activations, and {name}'s are uncentred" in warning
+    for sae in map(formats.load, embedded.world(name).wide_saes):
+        assert "trained on centred activations" in check_fit(uncentred, sae)[-1]
+
+
+class _PrincipalAxes:
+    """The SAE that principal components make, two features an axis: trained without training."""
+
+    def __init__(self, x: torch.Tensor) -> None:
+        mean = x.mean(0)
+        axes = torch.linalg.svd(x - mean, full_matrices=False)[2][: x.shape[1] // 2]
+        both = torch.cat([axes, -axes])
+        self.first = axes[0]
+        self.sae = SAE(both.T.contiguous(), torch.zeros(len(both)), both, mean)
+
+
+def _tokens(name: str, lm: LanguageModel) -> torch.Tensor:
+    """Tokens ``[prompts, seq]`` of the world's prompts, with some of its vocabulary so that there are enough."""
+    generator = torch.Generator().manual_seed(0)
+    prompts = lm.tokenizer.encode(" ".join(embedded.world(name).prompts), bos=True)
+    rows = torch.randint(0, lm.tokenizer.d_vocab, (32, len(prompts)), generator=generator)
+    rows[::2] = torch.tensor(prompts)
+    return rows
 
 
 def test_recipes_of_the_world_are_recipes(name: str):

@@ -1,6 +1,5 @@
 """Command-line options made from a recipe's fields, and the recipe made from options, file and world."""
 
-import tomllib
 from collections.abc import Callable
 from dataclasses import Field, fields
 from pathlib import Path
@@ -8,10 +7,10 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
-from saetui import embedded
-from saetui.errors import UsageError
 from saetui.setup import Setup
+from saetui.split.defaults import world_values
 from saetui.split.recipe import GraftRecipe, SplitRecipe
+from saetui.toml_file import read_toml
 
 R = TypeVar("R", SplitRecipe, GraftRecipe)
 
@@ -47,27 +46,12 @@ def build_recipe(
 ) -> R:
     """The recipe: ``given`` over the file's values over the embedded world's over ``defaults`` over the
     recipe's own. UsageError for what is unknown or out of range, and for a file that cannot be read."""
-    values = defaults | world_values(kind, setup) | (_from_file(recipe_file) if recipe_file else {}) | given
-    return kind.from_dict(values)
+    return kind.from_dict(defaults | world_values(kind, setup) | chosen_values(recipe_file, given))
 
 
-def world_values(kind: type[SplitRecipe] | type[GraftRecipe], setup: Setup) -> dict[str, Any]:
-    """What the embedded world has other than the recipe's own defaults; nothing for other models, or for
-    another narrow SAE, whose features are other ones."""
-    if setup.model not in embedded.WORLDS or setup.sae:
-        return {}
-    world = embedded.world(setup.model)
-    table = world.split if kind is SplitRecipe else world.graft
-    return {"target": world.target, "threshold": world.threshold, **table}
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the recipe {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"the recipe {path} is not valid TOML: {error}") from None
+def chosen_values(recipe_file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+    """What a person asked for: ``given`` over the file. UsageError where it cannot be read."""
+    return (read_toml(recipe_file, "the recipe")[0] if recipe_file else {}) | given
 
 
 def _option(field: Field[Any], hint: Any) -> Callable[..., Any]:

@@ -10,15 +10,15 @@ import click
 
 from saetui.commands.options import json_option, setup_options
 from saetui.commands.output import emit_json, say
-from saetui.commands.recipe_options import build_recipe, recipe_options
+from saetui.commands.recipe_options import build_recipe, chosen_values, recipe_options
 from saetui.commands.watch import EXIT_CODES, watch
-from saetui.errors import UsageError
 from saetui.runs.launcher import launch, survives_logout
 from saetui.runs.status import status
 from saetui.runs.store import create_run
 from saetui.settings import runs_root
 from saetui.setup import Setup
 from saetui.split.criteria import load_criteria
+from saetui.split.defaults import fitted_recipe, needs_narrow
 from saetui.split.recipe import SplitRecipe
 
 
@@ -65,21 +65,11 @@ def command(
 def choose_recipe(setup: Setup, recipe_file: Path | None, given: dict[str, Any]) -> SplitRecipe:
     """The recipe, checked against the narrow SAE that it is for. UsageError where the target is not in it."""
     recipe = build_recipe(SplitRecipe, setup, recipe_file, given, {})
-    needs_narrow = recipe.init != "random" or recipe.data == "filtered" or recipe.loss != "standard"
-    if not needs_narrow:
+    if not needs_narrow(recipe):
         return recipe
     from saetui.loading import load_sae
-    from saetui.split.loss import check_target
 
-    narrow = load_sae(setup)
-    check_target(narrow, recipe.target)
-    recipe = build_recipe(SplitRecipe, setup, recipe_file, given, {"d_sae": 8 * narrow.d_sae})
-    if recipe.init != "random" and recipe.d_sae < narrow.d_sae:
-        raise UsageError(
-            f"d_sae is {recipe.d_sae}, but the narrow SAE already has {narrow.d_sae} features: "
-            f"choose at least {narrow.d_sae}, or --init random"
-        )
-    return recipe
+    return fitted_recipe(setup, chosen_values(recipe_file, given), load_sae(setup))
 
 
 def described(recipe: SplitRecipe) -> str:

@@ -46,29 +46,31 @@ def claim(run: Run) -> int:
     return fd
 
 
-def launch(run: Run) -> None:
+def launch(run: Run, at_once: int = 1) -> None:
     """Starts the run's worker: in its own session, so that it outlives this process and its terminal.
+    ``at_once``: runs that may share its device.
 
     The worker inherits the held lock, so the run is alive from here on or, should it fail to start, at
     once visibly crashed. UserError where a process works for the run already.
     """
     run.manifest  # noqa: B018  (a run that cannot be read cannot be launched)
     try:
-        process = _start(run)
+        fd = claim(run)
+        start_detached([WORKER, str(run.folder.resolve()), "--at-once", str(at_once)], fd, run.log_path)
     except OSError as error:
         raise UserError(f"{run.id} cannot be launched: {error.strerror}") from None
-    # Somebody must take note of its end as long as this process lives, or a zombie stays.
-    threading.Thread(target=process.wait, daemon=True).start()
 
 
-def _start(run: Run) -> subprocess.Popen[bytes]:
-    fd = claim(run)
+def start_detached(arguments: list[str], fd: int, log_path: Path) -> None:
+    """Starts ``python -m`` with ``arguments`` and ``--lock-fd``, in its own session, printing into
+    ``log_path``. The new process inherits the lock that ``fd`` holds; ours is closed, however it goes.
+    OSError where it cannot be started."""
     try:
-        with run.log_path.open("ab") as log:
+        with log_path.open("ab") as log:
             log.write(f"{LAUNCH_LINE} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
             log.flush()
-            return subprocess.Popen(
-                [sys.executable, "-m", WORKER, str(run.folder.resolve()), "--lock-fd", str(fd)],
+            process = subprocess.Popen(
+                [sys.executable, "-m", *arguments, "--lock-fd", str(fd)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -79,13 +81,15 @@ def _start(run: Run) -> subprocess.Popen[bytes]:
             )
     finally:
         os.close(fd)
+    # Somebody must take note of its end as long as this process lives, or a zombie stays.
+    threading.Thread(target=process.wait, daemon=True).start()
 
 
-def resume(run: Run) -> None:
+def resume(run: Run, at_once: int = 1) -> None:
     """Starts the run again, from its last checkpoint. UserError where it is at work or finished."""
     if run.state() == "finished":
         raise UserError(f"{run.id} is finished: there is nothing to resume")
-    launch(run)
+    launch(run, at_once)
 
 
 def request(run: Run, what: Literal["pause", "stop"]) -> None:

@@ -1,10 +1,12 @@
-"""One run at a time on a device, in the order of launching, with no daemon.
+"""One run at a time on a device, or as many as were asked for, in the order of launching, with no daemon.
 
     <root>/.devices/<host>/<device>.lock     held by the run that has the device
+    <root>/.devices/<host>/<device>.1.lock   … by the second one on it, where several are let on it at once
     <root>/.devices/<host>/<device>.queue/   a ticket per run, named by the time of launching
 
-The tickets give the order; the lock makes sure. A ticket counts only as long as a process works for its
-run, so a waiting worker that dies blocks nobody.
+The tickets give the order; the locks make sure. A ticket counts only as long as a process works for its
+run, so a waiting worker that dies blocks nobody. A run that wants its device for itself waits for all ahead
+of it, whatever those agreed to.
 """
 
 import os
@@ -34,14 +36,26 @@ def device_key(device: str) -> str:
     return f"cuda-{shown[number].strip() if number < len(shown) else number}"
 
 
-class DeviceQueue:
-    """The queue for the device of ``run``, seen from that run."""
+def devices(device: str) -> list[str]:
+    """The devices that a setup's ``device`` lets a study use: ``auto`` is every GPU that is not hidden, or
+    else the CPU; any other name is itself. Without torch, as ``device_key``."""
+    if device != "auto" or device_key(device) == "cpu":
+        return [device]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = len(visible.split(",")) if visible else len(list(Path("/dev").glob("nvidia[0-9]*")))
+    return [f"cuda:{index}" for index in range(max(1, count))]
 
-    def __init__(self, run: Run) -> None:
+
+class DeviceQueue:
+    """The queue for the device of ``run``, seen from that run, which shares the device with ``at_once - 1``
+    others at most."""
+
+    def __init__(self, run: Run, at_once: int = 1) -> None:
         self.run = run
+        self.at_once = at_once
         folder = run.root / ".devices" / socket.gethostname()
         key = device_key(run.manifest.setup.get("device", "auto"))
-        self._lock = folder / f"{key}.lock"
+        self._locks = [folder / f"{key}.{n}.lock" if n else folder / f"{key}.lock" for n in range(at_once)]
         self._tickets = folder / f"{key}.queue"
 
     def enter(self) -> None:
@@ -71,4 +85,6 @@ class DeviceQueue:
         """The device, as a held lock's descriptor, if it is this run's turn and the device is free.
 
         The ticket stays, so that the order holds on file systems that have no locks."""
-        return lock.take(self._lock, patience_s=0) if self.ahead() == 0 else None
+        if self.ahead() >= self.at_once:
+            return None
+        return next((fd for path in self._locks if (fd := lock.take(path, patience_s=0)) is not None), None)

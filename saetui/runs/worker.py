@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m saetui.runs.worker")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--lock-fd", type=int, help="descriptor of the run's lock, held by the launcher")
+    parser.add_argument("--at-once", type=int, default=1, help="runs that may share the device")
     options = parser.parse_args(arguments)
     run = Run(options.folder.resolve())
     try:
@@ -51,16 +52,18 @@ def main(arguments: list[str] | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: context.ask("stop"))
         threading.Thread(target=_beat, args=(run.heartbeat_path,), daemon=True).start()
-        state, message = _work(context)
+        state, message = _work(context, options.at_once)
         context.event("exit", state=state, **({"message": message} if message else {}))
         context.sync()
     os.close(fd)  # torch takes its time to end, and the run may be resumed from here on
     return int(state == "failed")
 
 
-def _work(context: RunContext) -> tuple[State, str | None]:
+def _work(context: RunContext, at_once: int) -> tuple[State, str | None]:
     """Runs the trainer when it is its turn; how that ended, and a line about it where it failed."""
-    queue = DeviceQueue(context.run)
+    queue = DeviceQueue(context.run, at_once)
+    if at_once > 1:  # each its part of the cores, or they would be in each other's way
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // at_once)))
     try:
         with contextlib.suppress(OSError):  # gone since: then relative names find nothing, and say so
             os.chdir(context.manifest.cwd)

@@ -3,16 +3,15 @@
 A criteria file is TOML (``models/gelu-1l/criteria.toml`` explains every key by example). Without torch.
 """
 
-import difflib
 import hashlib
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from saetui.errors import UsageError
+from saetui.toml_file import check_keys, read_toml
 
 OPEN, CLOSE = "«", "»"
 """Mark the probe token in a prompt: ``I'm a multi«-»millionaire``."""
@@ -123,19 +122,13 @@ def load_criteria(path: str | Path) -> Criteria:
     compile, a prompt without the probe token.
     """
     path = Path(path)
-    try:
-        raw = path.read_bytes()
-        values = tomllib.loads(raw.decode())
-    except OSError as error:
-        raise UsageError(f"cannot read criteria {path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"criteria {path} is not valid TOML: {error}") from None
+    values, raw = read_toml(path, "criteria")
     return parse_criteria(values, str(path), hashlib.sha256(raw).hexdigest())
 
 
 def parse_criteria(values: Mapping[str, Any], source: str, sha256: str = "") -> Criteria:
     """Criteria from TOML's values; ``source`` begins every error line. Raises as ``load_criteria``."""
-    _known(values, _FILE_KEYS, source)
+    check_keys(values, _FILE_KEYS, source)
     token = _string(values, "token", source)
     tables = values.get("child", [])
     if not isinstance(tables, list) or not tables or not all(isinstance(t, dict) for t in tables):
@@ -174,7 +167,7 @@ def _child(
     token: str,
     where: str,
 ) -> ExpectedChild:
-    _known(table, _CHILD_KEYS, where)
+    check_keys(table, _CHILD_KEYS, where)
     if "contrasts" in table:
         contrasts = _prompts(table, "contrasts", token, where)
     else:  # as in the seed: what shows one child is the contrast of the others
@@ -228,7 +221,7 @@ def _thresholds(table: Any, source: str) -> Thresholds:
     where = f"{source}: thresholds"
     if not isinstance(table, dict):
         raise UsageError(f"{where}: a table [thresholds] is needed")
-    _known(table, tuple(f.name for f in fields(Thresholds)), where)
+    check_keys(table, tuple(f.name for f in fields(Thresholds)), where)
     for key, value in table.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise UsageError(f"{where}: {key} is {value!r}: a number is needed")
@@ -238,14 +231,6 @@ def _thresholds(table: Any, source: str) -> Thresholds:
         elif not 0 <= value <= 1:
             raise UsageError(f"{where}: {key} is {value}: a number from 0 to 1 is needed")
     return Thresholds(**table)
-
-
-def _known(table: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise UsageError(f"{where}: unknown key {key!r}; {hint}")
 
 
 def _string(table: Mapping[str, Any], key: str, where: str) -> str:

@@ -1,0 +1,43 @@
+"""What a recipe is where nobody says otherwise, and whether it fits its narrow SAE."""
+
+from typing import TYPE_CHECKING, Any
+
+from saetui import embedded
+from saetui.errors import UsageError
+from saetui.setup import Setup
+from saetui.split.recipe import GraftRecipe, SplitRecipe
+
+if TYPE_CHECKING:
+    from saetui.sae.sae import SAE
+
+
+def world_values(kind: type[SplitRecipe] | type[GraftRecipe], setup: Setup) -> dict[str, Any]:
+    """What the embedded world has other than the recipe's own defaults; nothing for other models, or for
+    another narrow SAE, whose features are other ones."""
+    if setup.model not in embedded.WORLDS or setup.sae:
+        return {}
+    world = embedded.world(setup.model)
+    table = world.split if kind is SplitRecipe else world.graft
+    return {"target": world.target, "threshold": world.threshold, **table}
+
+
+def needs_narrow(recipe: SplitRecipe) -> bool:
+    """Whether a run of the recipe reads the narrow SAE at all."""
+    return recipe.init != "random" or recipe.data == "filtered" or recipe.loss != "standard"
+
+
+def fitted_recipe(setup: Setup, values: dict[str, Any], narrow: "SAE") -> SplitRecipe:
+    """``values`` over the embedded world's, ``d_sae`` being 8 times the narrow SAE's where neither says.
+
+    UsageError for what is unknown or out of range, and where the recipe does not fit the narrow SAE.
+    """
+    from saetui.split.loss import check_target
+
+    recipe = SplitRecipe.from_dict({"d_sae": 8 * narrow.d_sae} | world_values(SplitRecipe, setup) | values)
+    check_target(narrow, recipe.target)
+    if recipe.init != "random" and recipe.d_sae < narrow.d_sae:
+        raise UsageError(
+            f"d_sae is {recipe.d_sae}, but the narrow SAE already has {narrow.d_sae} features: "
+            f"choose at least {narrow.d_sae}, or --init random"
+        )
+    return recipe
