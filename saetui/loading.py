@@ -227,38 +227,42 @@ def _canonical(hook_name: str) -> str:
 
 @torch.no_grad()
 def _try_together(lm: LanguageModel, sae: SAE, label: str) -> list[str]:
-    """Warnings from one small forward: a reconstruction that is no better than the mean, and activations
-    centred on one side only (SAEs trained with and without ``center_writing_weights`` look alike)."""
+    """What one small forward makes doubtful: a reconstruction that is no better than the mean, or
+    activations centred on one side only (``center_writing_weights``).
+
+    The decoder alone does not tell the centring: nothing moves the part along (1, …, 1) of a row that is
+    hardly trained. What tells is the reconstruction. Of uncentred activations, an SAE of centred ones
+    reconstructs nothing along (1, …, 1); into centred ones, an SAE of uncentred ones brings it back. Where
+    that is too little to matter it is not seen either.
+    """
     # A world's own words: the synthetic one does not know any other.
     text = " ".join(embedded.world(lm.name).prompts) if lm.name in embedded.WORLDS else _SAMPLE
     ids = lm.tokenizer.encode(text, bos=lm.tokenizer.bos_token_id is not None)[: lm.n_ctx]
     x = lm.activations(torch.tensor([ids]))[0, 1:].to(sae.device)
-    f = sae.encode(x)
-    fvu = float((x - sae.decode(f)).square().sum() / (x - x.mean(0)).square().sum())
-    warnings = []
+    error = x - sae.decode(sae.encode(x))
+    fvu = float(error.square().sum() / (x - x.mean(0)).square().sum())
     if not fvu < 1:
-        warnings.append(
+        return [
             f"{label} reconstructs {lm.hook_name} of {lm.name} worse than the mean does (FVU {fvu:.2g} on a "
-            "sample): wrong hook point, model or input scale?"
-        )
-    # The decoder rows that are in use here, by how much: training on centred activations drives their part
-    # along (1, …, 1) to zero, training on others leaves it near that of any direction, which is 1.
-    use = f.mean(0)
-    in_activations, in_decoder = _share_along_ones(x), _share_along_ones(sae.W_dec * use.sqrt()[:, None])
-    if in_activations < 1e-6 and in_decoder > 0.75:
-        warnings.append(_mismatch(lm, label, "uncentred", "centred", "or hardly trained"))
-    if in_activations > 0.2 and in_decoder < 0.2:
-        warnings.append(_mismatch(lm, label, "centred", "uncentred", ""))
-    return warnings
+            "sample): wrong hook point, model, input scale or centring?"
+        ]
+    of_activations, of_error, size = _along_ones(x), _along_ones(error), float(x.square().sum())
+    rounding = 1e-6 * size
+    if of_activations < rounding < of_error and of_error > 0.1 * float(error.square().sum()):
+        return [_mismatch(lm, label, "uncentred", "centred")]
+    # A fifth of what any direction has: less is not worth a question.
+    if of_activations > 0.2 * size / lm.d_in and of_error > 0.9 * of_activations:
+        return [_mismatch(lm, label, "centred", "uncentred")]
+    return []
 
 
-def _mismatch(lm: LanguageModel, label: str, sae_side: str, lm_side: str, but: str) -> str:
+def _mismatch(lm: LanguageModel, label: str, sae_side: str, lm_side: str) -> str:
     return (
-        f"{label} seems to be trained on {sae_side} activations {but}".rstrip()
-        + f", and {lm.name}'s are {lm_side} (center_writing_weights): its features may not be as in training"
+        f"{label} seems to be trained on {sae_side} activations, and {lm.name}'s are {lm_side} "
+        "(center_writing_weights): its features may not be as in training"
     )
 
 
-def _share_along_ones(x: Tensor) -> float:
-    """Squared norm of the rows of ``x`` along (1, …, 1), over what a random direction has: 0 if centred."""
-    return float(x.mean(-1).square().sum() * x.shape[-1] ** 2 / x.square().sum().clamp(min=1e-30))
+def _along_ones(x: Tensor) -> float:
+    """Squared norm of the part of the rows ``x [n, d_in]`` along (1, …, 1)."""
+    return float(x.mean(-1).square().sum() * x.shape[-1])
