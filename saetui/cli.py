@@ -18,6 +18,7 @@ COMMANDS = {
     "contexts": "top-activating tokens of a feature, with density and histogram",
     "lens": "tokens that a feature boosts and suppresses",
     "neighbours": "features whose decoder points the same way",
+    "pair": "two features side by side on the same tokens",
     "graft": "split a feature in place, in seconds",
     "split": "train a wide SAE that splits a feature, in a background run",
     "runs": "list the runs",

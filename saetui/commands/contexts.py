@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from saetui.commands.concordance import concordance
 from saetui.commands.encoders import Opened, open_encoder, open_model, run_option
 from saetui.commands.options import json_option, setup_options
 from saetui.commands.output import emit_json, say
 from saetui.features.results import Context, Contexts
 from saetui.setup import Setup
-from saetui.tui.widgets.visible import cell_len, head, tail, visible
 
 if TYPE_CHECKING:
     from saetui.features.graft_index import GraftIndex
@@ -88,23 +88,7 @@ def _histogram(found: Contexts) -> str:
 
 
 def _concordance(contexts: list[Context], width: int) -> list[str]:
-    """A line per context, the tokens in one column, as in a concordance."""
-    texts = [
-        (
-            visible("".join(context.tokens[: context.center])),
-            "«" + visible(context.tokens[context.center]) + "»",
-            visible("".join(context.tokens[context.center + 1 :])),
-        )
-        for context in contexts
-    ]
-    room = width - 9
-    left = min(max((cell_len(before) for before, _, _ in texts), default=0), room // 2)
-    lines: list[str] = []
-    for context, (before, token, after) in zip(contexts, texts, strict=True):
-        before = tail(before, left)
-        rest = head(token + after, room - left)
-        lines.append(f"{context.activation:>7.2f}  {' ' * (left - cell_len(before))}{before}{rest}".rstrip())
-    return lines
+    return concordance([(f"{c.activation:>7.2f}", c.tokens, c.center) for c in contexts], width)
 
 
 def _index(

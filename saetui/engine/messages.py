@@ -44,6 +44,7 @@ OPERATIONS = {
     "densities": "saetui.features.results:Densities",
     "lens": "saetui.features.results:Lens",
     "neighbours": "list[saetui.features.results:Neighbour]",
+    "pair": "saetui.features.results:Pair",
     "graft": "saetui.engine.messages:Grafted",
     "store_graft": "saetui.engine.messages:EncoderInfo",
     "children": "list[saetui.features.results:Child]",

@@ -22,12 +22,13 @@ from saetui.features.graft_index import GraftIndex
 from saetui.features.index import FeatureIndex
 from saetui.features.lens import lens
 from saetui.features.neighbours import neighbours
+from saetui.features.pair import DEFAULT_TOKENS as DEFAULT_PAIR_TOKENS
+from saetui.features.pair import Feature, pair
 from saetui.features.probe import probe
-from saetui.features.results import Child, Contexts, Densities, Lens, Neighbour, PromptProbe
+from saetui.features.results import Child, Contexts, Densities, Lens, Neighbour, Pair, PromptProbe
 from saetui.loading import check_fit, load_lm, load_sae, open_rows
-from saetui.runs import lock
-from saetui.runs.context import RunContext
-from saetui.runs.store import create_run, find_run
+from saetui.runs.own import own_run
+from saetui.runs.store import find_run
 from saetui.sae.formats import load as load_sae_file
 from saetui.sae.sae import SAE
 from saetui.settings import runs_root
@@ -35,7 +36,7 @@ from saetui.setup import Setup
 from saetui.split.children import split_report
 from saetui.split.criteria import load_criteria
 from saetui.split.graft import Graft, GraftProgress
-from saetui.split.graft_run import conclude, graft_hot
+from saetui.split.graft_run import conclude, graft_hot, step_metrics
 from saetui.split.hot import HotTokens
 from saetui.split.judge import DEFAULT_TOKENS, judge
 from saetui.split.outcome import criteria_for, judge_run, open_outcome
@@ -184,6 +185,28 @@ class Operations:
         encoder, other = self._shelf.get(sae).encoder, self._shelf.get(within or sae).encoder
         return neighbours(encoder, feature, within=other, top=top, name=sae, within_name=within or sae)
 
+    def pair(
+        self,
+        job: Job,
+        first: int,
+        second: int,
+        sae: str = NARROW,
+        within: str = "",
+        tokens: int = DEFAULT_PAIR_TOKENS,
+    ) -> Pair:
+        """``saetui.features.pair`` over held-out rows: ``first`` of ``sae`` and ``second`` of ``within``
+        (empty: of ``sae`` too)."""
+        one, other, lm = self._shelf.get(sae), self._shelf.get(within or sae), self._shelf.lm
+        with self._traffic.on(Lane.JOB):
+            return pair(
+                lm,
+                Feature(one.encoder, first, sae),
+                Feature(other.encoder, second, within or sae),
+                open_rows(self._shelf.setup, lm.tokenizer, "eval"),
+                tokens=tokens,
+                on_progress=job.tokens("reading held-out text"),
+            )
+
     # Splitting and judging
 
     def graft(self, job: Job, recipe: dict[str, Any]) -> Grafted:
@@ -241,40 +264,18 @@ class Operations:
             raise UsageError(f"{sae} is not a graft made here: only such a one is stored")
         job.progress(0.0, "evaluating the graft on held-out text")
         recipe = opened.grafting.recipe
-        run = create_run(runs_root(), "graft", self._shelf.setup, recipe, note)
-        fd = lock.take(run.lock_path)
-        try:
-            with self._traffic.on(Lane.JOB), RunContext(run) as context:
-                context.event("running", pid=os.getpid())
-                for now in opened.grafting.history:
-                    context.metric(
-                        tokens=now.step * recipe.batch_size,
-                        step=now.step,
-                        loss=now.loss,
-                        mse=now.error,
-                        l1=now.l1,
-                        l0=now.l0,
-                        lr=now.lr,
-                        l1_coeff=now.l1_coeff,
-                    )
-                try:
-                    conclude(
-                        context,
-                        self._shelf.setup,
-                        recipe,
-                        self._shelf.lm,
-                        opened.encoder,
-                        opened.grafting.report,
-                    )
-                except BaseException as error:
-                    context.event("exit", state="failed", message=str(error))
-                    raise
-                context.event("exit", state="finished")
-                context.sync()
-        finally:
-            if fd is not None:
-                os.close(fd)
-        opened.info = replace(opened.info, run=run.id)
+        with self._traffic.on(Lane.JOB), own_run(runs_root(), self._shelf.setup, recipe, note) as context:
+            for now in opened.grafting.history:
+                context.metric(**step_metrics(now, recipe))
+            conclude(
+                context,
+                self._shelf.setup,
+                recipe,
+                self._shelf.lm,
+                opened.encoder,
+                opened.grafting.report,
+            )
+        opened.info = replace(opened.info, run=context.run.id)
         return opened.info
 
     def children(

@@ -135,3 +135,59 @@ class Child:
     cosine: float
     contexts: list[Context]
     boosted: list[TokenLogit]
+
+
+@dataclass(frozen=True)
+class PairContext:
+    """A token with its neighbours and what both features of a pair are on each: ``first`` and ``second``
+    run beside ``tokens``, as ``Context`` says of the rest."""
+
+    row: int
+    position: int
+    center: int
+    tokens: list[str]
+    first: list[float]
+    second: list[float]
+
+
+@dataclass(frozen=True)
+class PairSide:
+    """One feature of a pair over the tokens that both were read on.
+
+    ``density = fired / tokens_read``. ``covered``: of its firing tokens, the share on which the other one
+    fires too. ``masked_cosine``: Σ ab / (‖a‖ ‖b‖) of the two features' activations over its firing tokens
+    alone (Bricken et al. 2023, "Towards Monosemanticity"), 0 where they never fire together.
+    """
+
+    sae: str
+    feature: int
+    fired: int
+    density: float
+    max_activation: float
+    covered: float
+    masked_cosine: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two features on the same held-out tokens (BOS positions are not counted).
+
+    ``cosine``: of the decoder rows. ``jaccard``: tokens on which both fire over tokens on which either does.
+    ``correlation``: Pearson's, of the activations over all tokens read; None where one never fires.
+    ``points``: activations ``(first, second)`` on tokens where either fires, at most so many as were asked
+    for, evenly spaced in the corpus. The lists of contexts are strongest first, alike ones once;
+    ``only_first`` and ``only_second`` hold those on which the other feature is zero.
+    """
+
+    first: PairSide
+    second: PairSide
+    tokens_read: int
+    both: int
+    cosine: float
+    jaccard: float
+    correlation: float | None
+    points: list[list[float]]
+    by_first: list[PairContext]
+    by_second: list[PairContext]
+    only_first: list[PairContext]
+    only_second: list[PairContext]

@@ -4,7 +4,7 @@ The index (``saetui.features.index``) answers for every feature and is kept on d
 features of an encoder that was only just made.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,6 +33,17 @@ def read_tokens(rows: TokenRows, tokens: int, start: int = 0) -> NDArray[np.inte
     count = max(1, tokens // (rows.seq_len - rows.bos))
     parts = list(batches(rows, start, start + count, 1024))
     return np.concatenate(parts) if parts else np.zeros((0, rows.seq_len), np.int32)
+
+
+def activation_batches(
+    lm: LanguageModel, tokens: NDArray[np.integer]
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Batches of the rows ``tokens [n, seq_len]``: the first row's number, tokens ``[rows, seq_len]`` and
+    activations ``[rows, seq_len, d_in]``."""
+    step = max(1, BATCH_TOKENS // tokens.shape[1])
+    for start in range(0, len(tokens), step):
+        batch = torch.as_tensor(tokens[start : start + step].astype(np.int64), device=lm.device)
+        yield start, batch, lm.activations(batch)
 
 
 def encode_features(encoder: Encoder, x: Tensor, features: Sequence[int]) -> Tensor:
@@ -75,12 +86,10 @@ def top_tokens(
     if not features:
         return []
     n_rows, seq_len = tokens.shape
-    step = max(1, BATCH_TOKENS // seq_len)
     values = torch.empty(0, len(features))
     places = torch.empty(0, len(features), dtype=torch.long)
-    for start in range(0, n_rows, step):
-        batch = torch.as_tensor(tokens[start : start + step].astype(np.int64), device=lm.device)
-        f = encode_features(encoder, lm.activations(batch), features)
+    for start, batch, x in activation_batches(lm, tokens):
+        f = encode_features(encoder, x, features)
         if bos:
             f[:, 0] = 0
         place = torch.arange(start * seq_len, start * seq_len + batch.numel())
@@ -89,7 +98,7 @@ def top_tokens(
         values, order = values.sort(dim=0, descending=True, stable=True)
         values, places = values[:top], places.gather(0, order)[:top]
         if on_progress:
-            on_progress(min(start + step, n_rows) * (seq_len - bos), n_rows * (seq_len - bos))
+            on_progress((start + len(batch)) * (seq_len - bos), n_rows * (seq_len - bos))
     return [
         [
             TopToken(place // seq_len, place % seq_len, activation)

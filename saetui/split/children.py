@@ -3,7 +3,7 @@
 Rows are unfiltered: a dictionary trained on filtered data must be judged where it will be used.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,9 +17,9 @@ from saetui.features.encoder import Encoder, check_feature
 from saetui.features.lens import lens
 from saetui.features.results import Child
 from saetui.features.top_tokens import (
-    BATCH_TOKENS,
     Progress,
     TopToken,
+    activation_batches,
     contexts_of,
     distinct,
     encode_features,
@@ -140,7 +140,7 @@ def _choose(
     fired = torch.zeros(encoder.d_sae, dtype=torch.int64)
     on_target = torch.zeros_like(fired)
     hot = 0
-    for _, _, x in _activations(lm, tokens):
+    for _, _, x in activation_batches(lm, tokens):
         at = narrow.encode_feature(x, target) > threshold
         on = encoder.encode(x) > 0
         if bos:
@@ -174,7 +174,7 @@ def _observe(
     children: list[NDArray] = [np.zeros((0, len(features)))]
     places: list[NDArray] = [np.zeros((0, 2), np.int64)]
     before, after = _Unexplained(), _Unexplained()
-    for start, batch, x in _activations(lm, tokens):
+    for start, batch, x in activation_batches(lm, tokens):
         parent = narrow.encode_feature(x, target)
         at = parent > threshold
         f = encode_features(encoder, x, features)
@@ -224,14 +224,6 @@ class _Unexplained:
     def fvu(self) -> float:
         total = self._square - float(torch.as_tensor(self._sum).square().sum()) / max(self._tokens, 1)
         return self._error / max(total, 1e-12)
-
-
-def _activations(lm: LanguageModel, tokens: NDArray[np.integer]) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Batches of rows: first row, tokens and activations ``[rows, seq, d_in]``."""
-    step = max(1, BATCH_TOKENS // tokens.shape[1])
-    for start in range(0, len(tokens), step):
-        batch = torch.as_tensor(tokens[start : start + step].astype(np.int64), device=lm.device)
-        yield start, batch, lm.activations(batch)
 
 
 def _children(
