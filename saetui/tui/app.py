@@ -82,8 +82,6 @@ class Workbench(App[None]):
             return None
 
     def _runs_changed(self) -> None:
-        if not self.is_running:  # a look that came back while the screens are being taken down
-            return
         self._tell_ends()
         self.feature_screen.runs_changed()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.css.query import NoMatches
 from textual.message import Message
 from textual.widgets import Static
 
@@ -101,6 +102,10 @@ class Pane(Vertical):
         except UserError as error:
             self._loaded = None
             self.say(str(error), error=True)
+        except NoMatches:
+            # Workers are cancelled only after the widgets inside have gone: an answer may come in between.
+            if self.is_running:
+                raise
         else:
             self.say("")
         finally:

@@ -357,6 +357,8 @@ class FeatureScreen(Screen[None]):
 
     def runs_changed(self) -> None:
         """Called by the app when a run came, went on or ended."""
+        if not self.is_running:
+            return  # the app's queue outlives the screen's widgets
         self.run_pane.freshen()
         self.children_pane.runs_changed()
         self.query_one("#run-line", Static).update(run_line(self._watch))
@@ -378,6 +380,8 @@ class FeatureScreen(Screen[None]):
     # -- lines
 
     def engine_changed(self) -> None:
+        if not self.is_running:
+            return  # the engine's notices go on while the screen is being taken down
         state = self.session.state
         line = self.query_one("#engine-line", Static)
         line.set_class(state.phase in (Phase.DIED, Phase.REFUSED), "-error")
