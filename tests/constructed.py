@@ -46,6 +46,7 @@ class ConstructedLM:
 
     name = "constructed"
     hook_name = "blocks.0.hook_mlp_out"
+    fingerprint = "constructed"
     d_in = D_IN
     n_ctx = 48
     device = torch.device("cpu")

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from saetui.sae.sae import SAE
-from saetui.split.data import LMActivations, Poll, SourceState, activations
+from saetui.split.data import Poll, ShuffledActivations, SourceState
+from saetui.split.filtered import FilteredRows, activations
 from saetui.split.recipe import SplitRecipe
 from saetui.split.trainer import train
 from tests.tiny import TinyLM, TinyRows
@@ -21,7 +22,7 @@ def world() -> tuple[TinyLM, TinyRows, SAE]:
         init="random", data="all", d_sae=32, tokens=128 * 300, batch_size=128, lr=3e-3, l1_coeff=0.5,
         buffer_tokens=2048,
     )  # fmt: skip
-    return lm, rows, train(recipe, LMActivations(lm, rows, recipe), lm.d_in)
+    return lm, rows, train(recipe, shuffled(lm, rows, recipe), lm.d_in)
 
 
 @cache
@@ -48,6 +49,13 @@ def recipe(**values: Any) -> SplitRecipe:
         "lr": 3e-3, "l1_coeff": 0.3, "buffer_tokens": 2048,
     }  # fmt: skip
     return SplitRecipe(**(usual | values))
+
+
+def shuffled(
+    lm: TinyLM, rows: TinyRows, recipe: SplitRecipe, narrow: SAE | None = None
+) -> ShuffledActivations:
+    """The stream that a run of ``recipe`` trains on, without a cache."""
+    return ShuffledActivations(FilteredRows(lm, rows, recipe, narrow), recipe, narrow)
 
 
 class FixedSource:

@@ -8,7 +8,6 @@ import torch
 
 from saetui.errors import UsageError, UserError
 from saetui.sae.sae import SAE
-from saetui.split.data import LMActivations
 from saetui.split.evaluate import Evaluation
 from saetui.split.init import initial_sae
 from saetui.split.loss import deployed, without_target
@@ -16,7 +15,15 @@ from saetui.split.recipe import SplitRecipe
 from saetui.split.schedule import l1_coefficient, learning_rate, total_steps
 from saetui.split.trace import Trace, next_record
 from saetui.split.trainer import Trainer
-from tests.split_support import FixedSource, all_activations, hot_feature, random_sae, recipe, world
+from tests.split_support import (
+    FixedSource,
+    all_activations,
+    hot_feature,
+    random_sae,
+    recipe,
+    shuffled,
+    world,
+)
 from tests.tiny import TinyRows
 
 WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec")
@@ -99,7 +106,7 @@ def test_filtered_data_is_what_the_filter_says() -> None:
 
     def firing(**values: Any) -> torch.Tensor:
         given = recipe(**values)
-        source = LMActivations(lm, rows, given, narrow)
+        source = shuffled(lm, rows, given, narrow)
         x = torch.cat([source.next(128) for _ in range(40)])
         return narrow.encode_feature(x, target) > threshold
 
@@ -118,8 +125,8 @@ def test_row_filter_keeps_whole_rows_and_only_those_with_a_hot_token() -> None:
     target, threshold = hot_feature()
     rows = TinyRows(64, seed=3)
     given = recipe(granularity="row", buffer_tokens=512, batch_size=8)
-    source = LMActivations(lm, rows, given, narrow)
-    x = lm.activations(torch.from_numpy(rows.tokens.astype("int64")))[:, 1:]
+    source = shuffled(lm, rows, given, narrow)
+    x = lm.activations(torch.from_numpy(rows.tokens.astype("int64")))[:, 1:].half().float()
     hot_rows = (narrow.encode_feature(x, target) > threshold).any(1)
     assert 0 < hot_rows.sum() < len(hot_rows)
     kept = {tuple(token.tolist()) for token in x[hot_rows].flatten(0, 1)}
@@ -131,7 +138,7 @@ def test_row_filter_keeps_whole_rows_and_only_those_with_a_hot_token() -> None:
 def test_a_buffer_is_passed_over_several_times_without_a_forward() -> None:
     lm, rows, _ = world()
     given = recipe(init="random", data="all", buffer_tokens=1024, buffer_passes=3)
-    source = LMActivations(lm, rows, given)
+    source = shuffled(lm, rows, given)
     for _ in range(4):  # past the first blocks, which are smaller
         block = source.state().values["blocks"]
         while source.state().values["blocks"] == block:
@@ -146,15 +153,15 @@ def test_no_token_left_after_the_filter(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("saetui.split.data.SCAN_LIMIT", 30_000)
     lm, rows, narrow = world()
     for granularity in ("row", "token", "mixed"):
-        source = LMActivations(lm, rows, recipe(threshold=1e6, granularity=granularity), narrow)
+        source = shuffled(lm, rows, recipe(threshold=1e6, granularity=granularity), narrow)
         with pytest.raises(UserError, match=r"never fires above 1e\+06 .* tokens read of tiny rows.*lower"):
             source.next(128)
 
 
 def test_a_wait_that_is_broken_off_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     lm, rows, narrow = world()
-    source = LMActivations(lm, rows, recipe(), narrow)
-    undisturbed = LMActivations(lm, rows, recipe(), narrow)
+    source = shuffled(lm, rows, recipe(), narrow)
+    undisturbed = shuffled(lm, rows, recipe(), narrow)
 
     class Asked(Exception):
         pass
@@ -213,7 +220,7 @@ def test_resumed_training_ends_in_the_same_bits(values: dict[str, Any]) -> None:
     given = recipe(**values)
 
     def trainer() -> Trainer:
-        return Trainer(given, LMActivations(lm, rows, given, narrow), lm.d_in, narrow)
+        return Trainer(given, shuffled(lm, rows, given, narrow), lm.d_in, narrow)
 
     whole = trainer()
     saved = None
@@ -235,7 +242,7 @@ def test_resumed_training_ends_in_the_same_bits(values: dict[str, Any]) -> None:
 def test_training_reconstructs_better_and_reports_it() -> None:
     lm, rows, narrow = world()
     given = recipe(tokens=128 * 150, l1_warmup=0.0)
-    trainer = Trainer(given, LMActivations(lm, rows, given, narrow), lm.d_in, narrow)
+    trainer = Trainer(given, shuffled(lm, rows, given, narrow), lm.d_in, narrow)
     evaluation = Evaluation(lm, TinyRows(200, seed=9), 1000, 300)
     before = evaluation.quality(narrow)
     trainer.advance()

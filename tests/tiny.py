@@ -14,6 +14,7 @@ from torch import Tensor
 from saetui.corpus.tokenizer import Tokenizer
 from saetui.lm.one_layer import OneLayer, OneLayerConfig
 from saetui.sae.sae import SAE
+from saetui.weights import fingerprint
 
 CHARACTERS = " abcdefghijklmnopqrstuvwxyz-\n."
 SEQ_LEN = 12
@@ -41,6 +42,7 @@ class TinyLM:
         generator = torch.Generator().manual_seed(seed)
         weights = {n: torch.randn(s, generator=generator) * 0.5 for n, s in config.shapes().items()}
         self.inner = OneLayer(config, weights)
+        self.fingerprint = fingerprint(weights.values())
         self.forwards = 0
         """Forwards so far: what is looked up must not cost one."""
 

@@ -17,6 +17,7 @@ class ExclusiveModel:
         self._lm, self._lock = lm, threading.Lock()
         self.name: str = lm.name
         self.hook_name: str = lm.hook_name
+        self.fingerprint: str = lm.fingerprint
         self.d_in: int = lm.d_in
         self.n_ctx: int = lm.n_ctx
         self.tokenizer: Tokenizer = lm.tokenizer

@@ -23,7 +23,8 @@ from saetui.settings import cache_root, load_settings
 
 _VERSION = 1
 """Part of the key: raise it when the meaning of the files changes."""
-_FP16_MAX = 65504.0
+FP16_MAX = 65504.0
+"""Activations are kept as fp16, and larger ones, of which healthy models have none, are cut to this."""
 
 
 class RowStore:
@@ -42,7 +43,7 @@ class RowStore:
         self.first = 1 if rows.bos else 0
         """First position of a row that counts: BOS does not."""
         index_root = root or cache_root() / "index"
-        self.folder = index_root / _key(lm, rows)
+        self.folder = index_root / identity(lm, rows)
         self.warning = ""
         """Why nothing more is stored, or empty."""
         budget = load_settings().cache_gb * 1e9
@@ -101,6 +102,11 @@ class RowStore:
         rows = torch.arange(start, stop, device=self.lm.device)[:, None] * self.seq_len
         return (rows + torch.arange(self.first, self.seq_len, device=self.lm.device)).flatten()
 
+    def activations_at(self, places: Tensor) -> Tensor:
+        """Stored activations ``[n, d_in]`` of the tokens at ``places [n]``, fp32, on the model's device."""
+        stored = self._mapped_activations().reshape(-1, self.lm.d_in)[places.cpu().numpy()]
+        return torch.from_numpy(stored).to(self.lm.device).float()
+
     def row_tokens(self, row: int) -> NDArray[np.integer]:
         """Tokens ``[seq_len]`` of one row."""
         if row < self.token_rows:
@@ -145,7 +151,7 @@ class RowStore:
 
     def _compute(self, tokens: NDArray[np.integer]) -> Tensor:
         x = self.lm.activations(torch.from_numpy(tokens.astype(np.int64)).to(self.lm.device))
-        return x.clamp(-_FP16_MAX, _FP16_MAX).half()
+        return x.clamp(-FP16_MAX, FP16_MAX).half()
 
     def _tokens(self, start: int, count: int) -> NDArray[np.integer]:
         stored = min(max(self.token_rows - start, 0), count)
@@ -214,14 +220,10 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def _key(lm: LanguageModel, rows: TokenRows) -> str:
-    """Model, hook point and rows. The weights are represented by a sample of the unembedding, which no
-    retraining leaves as it was."""
-    W_U = lm.W_U.detach().flatten()
-    sample = W_U[:: max(1, len(W_U) // 65536)].cpu().float().numpy().tobytes()
-    model = (lm.name, lm.hook_name, lm.d_in, lm.tokenizer.fingerprint)
-    parts = (_VERSION, *model, rows.fingerprint, rows.seq_len)
-    return sha256(repr(parts).encode() + sample).hexdigest()[:16]
+def identity(lm: LanguageModel, rows: TokenRows) -> str:
+    """Equal for equal models, hook points and rows: what caches of activations are keyed by."""
+    model = (lm.name, lm.hook_name, lm.d_in, lm.fingerprint, lm.tokenizer.fingerprint)
+    return sha256(repr((_VERSION, *model, rows.fingerprint, rows.seq_len)).encode()).hexdigest()[:16]
 
 
 def _mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:

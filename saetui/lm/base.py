@@ -16,6 +16,8 @@ class LanguageModel(Protocol):
     """As the person gave it: ``gelu-1l``, a hub name, a folder, an embedded world's name."""
     hook_name: str
     """TransformerLens name of the hook point, e.g. ``blocks.0.hook_mlp_out``."""
+    fingerprint: str
+    """Equal fingerprints promise equal weights, folded and centred alike; caches are keyed by it."""
     d_in: int
     """Width of the activations at the hook point."""
     n_ctx: int

@@ -20,6 +20,7 @@ from saetui.corpus.tokenizer import Tokenizer
 from saetui.errors import UsageError, UserError
 from saetui.lm.loss import check_tokens, next_token_losses
 from saetui.lm.one_layer import OneLayer
+from saetui.weights import fingerprint
 
 
 class _Stop(Exception):
@@ -42,6 +43,7 @@ class BridgeModel:
         self.tokenizer = tokenizer
         self.device = torch.device(device)
         self.bridge = bridge
+        self.fingerprint = fingerprint(bridge.state_dict().values())
         self.n_ctx = int(bridge.cfg.n_ctx)
         self.d_vocab = int(bridge.cfg.d_vocab)
         known = bridge.hook_dict

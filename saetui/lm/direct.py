@@ -8,6 +8,7 @@ from torch import Tensor
 from saetui.corpus.tokenizer import Tokenizer
 from saetui.lm.loss import check_tokens, next_token_losses
 from saetui.lm.one_layer import OneLayer
+from saetui.weights import fingerprint
 
 HOOK_NAME = "blocks.0.hook_mlp_out"
 """The hook point that the direct forward reads; every other one goes through the bridge."""
@@ -28,6 +29,7 @@ class DirectModel:
         self.device = torch.device(device)
         self.tokenizer = tokenizer
         self.model = model.to(self.device)
+        self.fingerprint = fingerprint(self.model.weights.values())
         self.d_in = model.config.d_model
         self.n_ctx = model.config.n_ctx
         self.d_vocab = model.config.d_vocab

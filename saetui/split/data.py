@@ -124,8 +124,8 @@ class ShuffledActivations:
     def restore(self, state: SourceState) -> None:
         if state.values["corpus"] != self._pieces.rows.fingerprint:
             raise UserError(
-                f"{self._pieces.rows.name} has changed since the run was interrupted, which can therefore not "
-                "go on where it was: start a new run"
+                f"{self._pieces.rows.name} has changed since the run was interrupted, which can therefore "
+                "not go on where it was: start a new run"
             )
         for name in _TENSORS:
             setattr(self, f"_{name}", state.tensors[name].to(getattr(self, f"_{name}").device))
@@ -166,7 +166,8 @@ class ShuffledActivations:
             number += 1
             if piece.rows < pieces.rows_per_piece:
                 number, ends = 0, ends + 1
-            rest = torch.cat([rest, piece.x])
+            if have < size:  # else all that is missing is a token on which the target fires
+                rest = piece.x
             hot_chunk, highest = self._firing(piece)
             hot_chunks.append(hot_chunk)
             hot += len(hot_chunk)

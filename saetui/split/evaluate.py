@@ -12,7 +12,7 @@ from torch import Tensor
 from saetui.corpus.rows import TokenRows, batches
 from saetui.errors import UserError
 from saetui.lm.base import LanguageModel
-from saetui.split.data import activations
+from saetui.split.filtered import activations
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from saetui.corpus.rows import TokenRows
 from saetui.errors import UserError
 from saetui.lm.base import LanguageModel
 from saetui.sae.sae import SAE
-from saetui.split.data import activations, nothing_fires
+from saetui.split.data import nothing_fires
+from saetui.split.filtered import activations
 from saetui.split.loss import check_target
 
 

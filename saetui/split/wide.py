@@ -16,11 +16,12 @@ from saetui.runs.store import Run
 from saetui.sae.formats import save_saelens
 from saetui.sae.sae import SAE
 from saetui.setup import Setup
+from saetui.split.activation_cache import ActivationCache
 from saetui.split.child_f1 import ChildContexts
 from saetui.split.criteria import load_criteria
 from saetui.split.data import ShuffledActivations
-from saetui.split.filtered import FilteredRows
 from saetui.split.evaluate import Evaluation, LossRecovered, Quality, as_metrics
+from saetui.split.filtered import FilteredRows
 from saetui.split.loss import narrow_sae
 from saetui.split.matmul import choose_matmul, use_matmul
 from saetui.split.outcome import criteria_for
@@ -61,9 +62,9 @@ class _WideRun:
         checkpoint = context.latest_checkpoint()
         self._choose_matmul(checkpoint[1]["matmul"] if checkpoint else None)
         self.rows = open_rows(self.setup, lm.tokenizer, "train")
-        self.trainer = Trainer(
-            recipe, ShuffledActivations(FilteredRows(lm, self.rows, recipe, narrow), recipe, narrow), lm.d_in, narrow, lm.device
-        )
+        pieces = ActivationCache(FilteredRows(lm, self.rows, recipe, narrow), recipe, self._say_cache)
+        source = ShuffledActivations(pieces, recipe, narrow)
+        self.trainer = Trainer(recipe, source, lm.d_in, narrow, lm.device)
         if checkpoint:
             self.trainer.restore(*checkpoint)
         self.trace = Trace.of(lm, probe_prompts(self.setup, context.folder), recipe)
@@ -106,6 +107,9 @@ class _WideRun:
         if time.monotonic() - self._said > WAITING_EVERY_S:
             self._said = time.monotonic()
             self.context.event("waiting", message=f"filling the buffer: {read:,} tokens read for it so far")
+
+    def _say_cache(self, line: str) -> None:
+        self.context.event("cache", message=line)
 
     def _probes(self) -> list[dict[str, Any]]:
         return self.trace.record(self.trainer.core.encode(self.trace.x))

@@ -14,7 +14,8 @@ from saetui.lm.one_layer import OneLayer
 from saetui.sae.formats import save_saelens
 from saetui.sae.sae import SAE, SAEMetadata
 from saetui.split.criteria import Criteria, load_criteria
-from saetui.split.data import LMActivations
+from saetui.split.data import ShuffledActivations
+from saetui.split.filtered import FilteredRows
 from saetui.split.graft import Graft
 from saetui.split.graft_run import graft_target
 from saetui.split.judge import judge
@@ -112,9 +113,8 @@ def _trained(recipe: SplitRecipe, lm: DirectModel, rows: TokenRows, narrow: SAE 
     def progress(now: dict[str, Any]) -> None:
         log.info("%s: %.2f M tokens, loss %.2f, L0 %.1f", label, now["tokens"] / 1e6, now["loss"], now["l0"])
 
-    return train(
-        recipe, LMActivations(lm, rows, recipe, narrow), lm.d_in, narrow, "cpu", progress, every_s=10
-    )
+    source = ShuffledActivations(FilteredRows(lm, rows, recipe, narrow), recipe, narrow)
+    return train(recipe, source, lm.d_in, narrow, "cpu", progress, every_s=10)
 
 
 def _save(

@@ -1,0 +1,205 @@
+"""Pieces of filtered activations, kept on disk: a second run over the same data needs no language model.
+
+    <cache>/activations/<key>/000017.safetensors   piece 17
+                              about.json           what the key stands for, to be read by people
+    <cache>/activations/<key>.used                 locked, shared, by every run that reads the set
+    <cache>/activations/<key>.turn                 locked by the run that computes a piece of it
+
+A piece's file holds ``x [kept, d_in]`` in fp16, ``places [kept]`` (``row * seq_len + position``, int64) and,
+in its metadata, ``rows``, ``strongest`` and the SHA-256 of all that. A file that is torn or altered is
+computed again, and so is one that is gone: a cache can be deleted at any time.
+
+All sets together take at most half of the settings' ``cache_gb`` (the other half is the feature indexes').
+Room is made by removing the sets used longest ago that no run is reading; where there is none left, the
+pieces from there on are computed by every run that needs them. A set keeps its first pieces, which every
+run reads, rather than its last ones.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from saetui.features.row_store import write_atomically
+from saetui.settings import cache_root, load_settings
+from saetui.split.filtered import FilteredRows, Piece, Poll
+from saetui.split.recipe import SplitRecipe
+
+PATIENCE_S = 60.0
+"""Longest wait for a piece that another run is computing; then this run computes it for itself."""
+
+
+class ActivationCache:
+    """``Pieces`` read from the disk where they are there, and computed and stored where they are not.
+
+    Several runs may share a set: each piece is computed by whichever needs it first. ``say`` gets a line
+    about the disk space that ``recipe`` needs, and one about everything that goes wrong, which never ends
+    a run.
+    """
+
+    def __init__(
+        self,
+        pieces: FilteredRows,
+        recipe: SplitRecipe,
+        say: Callable[[str], None] = lambda line: None,
+        root: Path | None = None,
+    ) -> None:
+        self._pieces, self._say = pieces, say
+        self.rows, self.rows_per_piece = pieces.rows, pieces.rows_per_piece
+        self.d_in, self.device = pieces.d_in, pieces.device
+        self._root = root or cache_root() / "activations"
+        self.folder = self._root / pieces.key()
+        self._limit = int(load_settings().cache_gb * 1e9 / 2)
+        self._used: BinaryIO | None = None
+        self._storing = self._limit > 0 and self._open()
+        if self._storing:
+            self._say(self._disk_needed(recipe))
+
+    def read(self, number: int, poll: Poll = lambda read: None) -> Piece:
+        """As ``Pieces.read``."""
+        if piece := self._load(number):
+            return piece
+        if not self._storing:
+            return self._pieces.read(number, poll)
+        with self._turn(poll) as mine:
+            if piece := self._load(number):
+                return piece
+            piece = self._pieces.read(number, poll)
+            if mine and piece.rows:
+                self._store(number, piece)
+        return piece
+
+    def _open(self) -> bool:
+        """Whether the set can be written; it is in use from here on."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._used = _locked(self.folder.with_suffix(".used"), fcntl.LOCK_SH)
+            self.folder.mkdir(exist_ok=True)  # it may have been removed until the lock was there
+            os.utime(self.folder)
+        except OSError as error:
+            self._say(f"{self.folder}: {error.strerror}; activations are not kept (set SAETUI_CACHE)")
+            return False
+        return True
+
+    def _disk_needed(self, recipe: SplitRecipe) -> str:
+        mixed = recipe.mixed_share if recipe.granularity == "mixed" and recipe.data == "filtered" else 0.0
+        tokens = recipe.tokens / recipe.buffer_passes * (1 - mixed)
+        needed, there = tokens * (2 * self.d_in + 8), _size(self.folder)
+        line = (
+            f"activations are kept in {self.folder}: {there / 1e9:.2f} GB are there, this run needs "
+            f"{needed / 1e9:.2f} GB at most, and {shutil.disk_usage(self.folder).free / 1e9:.0f} GB are free"
+        )
+        if needed > self._limit:
+            line += (
+                f"; the limit is {self._limit / 1e9:.1f} GB (half of cache_gb in the settings), and what is "
+                "beyond it is computed by every run"
+            )
+        return line
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:06d}.safetensors"
+
+    def _load(self, number: int) -> Piece | None:
+        path = self._path(number)
+        try:
+            with safe_open(path, "pt") as file:
+                said = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            piece = Piece(tensors["x"], tensors["places"], int(said["rows"]), float(said["strongest"]))
+            if said["sha256"] != _checksum(piece) or piece.x.shape != (len(piece.places), self.d_in):
+                raise ValueError("checksum")
+        except FileNotFoundError:
+            return None
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+            self._say(f"{path} is damaged: it is computed again")
+            return None
+        return Piece(piece.x.to(self.device), piece.places, piece.rows, piece.strongest)
+
+    def _store(self, number: int, piece: Piece) -> None:
+        """Stores a piece or, where there is no room, stores none any more."""
+        x = piece.x.cpu().contiguous()
+        said = {"rows": str(piece.rows), "strongest": str(piece.strongest), "sha256": _checksum(piece)}
+        data = save({"x": x, "places": piece.places}, said)
+        about = self.folder / "about.json"
+        try:
+            if not about.exists():
+                write_atomically(about, json.dumps(self._pieces.about(), indent=1).encode())
+            if self._make_room(len(data)):
+                write_atomically(self._path(number), data)
+                return
+            why = f"the cache is full ({self._limit / 1e9:.1f} GB, half of cache_gb in the settings)"
+        except OSError as error:
+            why = f"{self.folder}: {error.strerror}"
+        self._storing = False
+        self._say(f"{why}; the run goes on, with activations from here on computed and not kept")
+
+    def _make_room(self, size: int) -> bool:
+        """Removes what was used longest ago, but no set in use, until ``size`` more bytes fit."""
+        sets = [path for path in self._root.iterdir() if path.is_dir()]
+        total = sum(map(_size, sets)) + size
+        for other in sorted(sets, key=lambda path: path.stat().st_mtime):
+            if total <= self._limit:
+                break
+            lock = _locked(other.with_suffix(".used"), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if lock:
+                total -= _size(other)
+                shutil.rmtree(other, ignore_errors=True)
+                lock.close()
+        return total <= self._limit
+
+    @contextmanager
+    def _turn(self, poll: Poll) -> Iterator[bool]:
+        """Waits while another run computes a piece; false where that took too long."""
+        path = self.folder.with_suffix(".turn")
+        deadline = time.monotonic() + PATIENCE_S
+        lock = None
+        with suppress(OSError):  # the folder has been deleted, which storing will complain about
+            while not (lock := _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)) and time.monotonic() < deadline:
+                poll(0)
+                time.sleep(0.02)
+        try:
+            yield lock is not None
+        finally:
+            if lock:
+                lock.close()
+
+
+def _locked(path: Path, how: int) -> BinaryIO | None:
+    """The open file, locked until it is closed; None where another process's lock is in the way."""
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, how)
+    except BlockingIOError:
+        file.close()
+        return None
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _checksum(piece: Piece) -> str:
+    digest = sha256(f"{piece.rows} {piece.strongest}".encode())
+    for tensor in (piece.x, piece.places):
+        digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _size(folder: Path) -> int:
+    """Bytes in a folder, which others may be writing or removing."""
+    size = 0
+    with suppress(FileNotFoundError):
+        for entry in os.scandir(folder):
+            with suppress(FileNotFoundError):
+                size += entry.stat().st_size
+    return size
