@@ -229,18 +229,11 @@ def graft(
     training there. Deterministic in the recipe's seed. UsageError for a target out of range, UserError
     where no token is hot.
     """
-    check_target(narrow, recipe.target)
-    x = x_hot[narrow.encode_feature(x_hot, recipe.target) > recipe.threshold]
-    if len(x) == 0:
-        raise UserError(
-            f"feature {recipe.target} never fires above {recipe.threshold:g} on the tokens given: "
-            "lower --threshold"
-        )
-    # The step adds b_dec to the children's sum, as in any SAE; the narrow SAE's part has it already.
-    y = x - without_target(narrow, recipe.target, x) + narrow.b_dec
+    x, y = hot_residual(narrow, x_hot, recipe)
+    y = y + narrow.b_dec  # which the step adds to the children's sum, as in any SAE
     generator = torch.Generator().manual_seed(recipe.seed)
     core = TrainStep(
-        _initial_children(narrow, recipe, generator),
+        initial_children(narrow, recipe, generator),
         batch_size=recipe.batch_size,
         device=x.device,
         train_b_dec=False,
@@ -256,14 +249,34 @@ def graft(
             on_progress(GraftProgress(step + 1, recipe.steps, loss, error, l1, l0, recipe.lr, l1_coeff))
             if should_stop():
                 break
-    order = child_shares(core.encode(x)).argsort(descending=True, stable=True)
+    return assembled(narrow, recipe, core.W_encT, core.b_enc, core.W_dec, child_shares(core.encode(x)))
+
+
+def hot_residual(narrow: SAE, x_hot: Tensor, recipe: GraftRecipe) -> tuple[Tensor, Tensor]:
+    """What children learn from: of activations ``x_hot [n, d_in]`` those on which the target fires above the
+    threshold, and what the narrow SAE without its target leaves of them unexplained. Raises as ``graft``."""
+    check_target(narrow, recipe.target)
+    x = x_hot[narrow.encode_feature(x_hot, recipe.target) > recipe.threshold]
+    if len(x) == 0:
+        raise UserError(
+            f"feature {recipe.target} never fires above {recipe.threshold:g} on the tokens given: "
+            "lower --threshold"
+        )
+    return x, x - without_target(narrow, recipe.target, x)
+
+
+def assembled(
+    narrow: SAE, recipe: GraftRecipe, W_encT: Tensor, b_enc: Tensor, W_dec: Tensor, shares: Tensor
+) -> Graft:
+    """The graft of trained children, ``W_encT`` and ``W_dec [k, d_in]``, the largest of ``shares [k]`` first."""
+    order = shares.argsort(descending=True, stable=True)
     return Graft(
         narrow=narrow,
         target=recipe.target,
         threshold=recipe.threshold,
-        child_W_enc=core.W_encT[order].T.contiguous(),
-        child_b_enc=core.b_enc[order],
-        child_W_dec=core.W_dec[order],
+        child_W_enc=W_encT[order].T.contiguous(),
+        child_b_enc=b_enc[order],
+        child_W_dec=W_dec[order],
     )
 
 
@@ -275,7 +288,8 @@ def child_shares(f: Tensor) -> Tensor:
     return torch.bincount(winners, minlength=f.shape[1]).double() / len(f)
 
 
-def _initial_children(narrow: SAE, recipe: GraftRecipe, generator: torch.Generator) -> SAE:
+def initial_children(narrow: SAE, recipe: GraftRecipe, generator: torch.Generator) -> SAE:
+    """Children in random directions, encoder and decoder alike."""
     W_dec = torch.randn(recipe.children, narrow.d_in, generator=generator)
     W_dec = (W_dec / W_dec.norm(dim=1, keepdim=True)).to(narrow.device)
     return SAE(W_enc=W_dec.T, b_enc=torch.zeros(recipe.children), W_dec=W_dec, b_dec=narrow.b_dec)
