@@ -18,6 +18,7 @@ from saetui.commands.recipe_options import build_recipe
 from saetui.errors import UsageError, UserError
 from saetui.runs.context import RunContext, RunPaused
 from saetui.runs.launcher import launch, resume
+from saetui.runs.own import own_run
 from saetui.runs.store import Run, create_run, list_runs
 from saetui.sae.formats import load, read_density, save_saelens
 from saetui.sae.sae import SAEMetadata
@@ -68,6 +69,16 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
 def finish(run: Run) -> None:
     eventually(lambda: run.state() not in ("queued", "running"))
     assert run.state() == "finished", (run.log_path.read_text(), run.read_events())
+
+
+def test_a_finished_run_keeps_no_checkpoints(setup: Setup, isolated_places: Path) -> None:
+    run = create_run(runs_root(), "split", setup, recipe(tokens=128 * 40, checkpoint_every=128 * 10))
+    launch(run)
+    finish(run)
+    eventually(lambda: not run.alive())  # they go after the run has said that it is finished
+    assert any(event["kind"] == "checkpoint" for event in run.read_events())
+    assert not list(run.checkpoints.iterdir())
+    assert load(str(run.folder / "sae")).d_sae == recipe().d_sae
 
 
 def test_a_run_that_is_killed_or_paused_ends_in_the_same_bits(setup: Setup, isolated_places: Path) -> None:
@@ -240,6 +251,21 @@ def test_a_graft_of_a_feature_that_is_not_there(setup: Setup, isolated_places: P
     with pytest.raises(UsageError, match="0 to 31"):
         CliRunner().invoke(graft_command.command, [*options(setup), "--target=32"], catch_exceptions=False)
     assert not list_runs(runs_root())
+
+
+def test_a_graft_that_fails_leaves_a_message_and_no_run(setup: Setup, isolated_places: Path) -> None:
+    with pytest.raises(UserError, match="never fires above 1e\\+06"):
+        CliRunner().invoke(
+            graft_command.command,
+            [*options(setup), "--target=3", "--threshold=1e6", "--scan-tokens=2000"],
+            catch_exceptions=False,
+        )
+    with (
+        pytest.raises(UserError, match="asked to end"),
+        own_run(runs_root(), setup, GraftRecipe()) as context,
+    ):
+        context.leave("stop")
+    assert not list(runs_root().iterdir())
 
 
 def test_a_recipe_is_what_was_given_over_the_file_over_the_defaults(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from saetui.tui.widgets.visible import visible
 
 if TYPE_CHECKING:
     from saetui.split.graft_run import GraftReport
-    from saetui.split.hot import ReadActivations
     from saetui.split.report import SplitReport
 
 CHILD_TOKENS = 100_000
@@ -99,8 +98,9 @@ def _graft(
 ) -> "tuple[str, GraftReport, SplitReport]":
     from saetui.features.row_store import RowStore
     from saetui.loading import check_fit, load_lm, load_sae, open_rows
+    from saetui.runs.own import own_run
     from saetui.split.children import split_report
-    from saetui.split.graft_run import graft_target
+    from saetui.split.graft_run import graft_target, record
     from saetui.split.loss import check_target
 
     narrow = load_sae(setup)
@@ -114,7 +114,9 @@ def _graft(
     store = RowStore(lm, rows)
     try:
         if save:
-            run, graft, report = _recorded(setup, recipe, note, lm, narrow, store.read)
+            with own_run(runs_root(), setup, recipe, note) as context:
+                graft, report = record(context, setup, recipe, lm, narrow, read_activations=store.read)
+            run = context.run.id
         else:
             run = ""
             graft, report = graft_target(lm, narrow, rows, recipe, read_activations=store.read)
@@ -131,35 +133,3 @@ def _graft(
         tokens=CHILD_TOKENS,
     )
     return run, report, found
-
-
-def _recorded(
-    setup: Setup, recipe: GraftRecipe, note: str, lm: Any, narrow: Any, read_activations: "ReadActivations"
-) -> "tuple[str, Any, GraftReport]":
-    """Grafts in this process, as a run: it holds the run's lock, and does not queue for seconds of work."""
-    import os
-
-    from saetui.errors import UserError
-    from saetui.runs import lock
-    from saetui.runs.context import RunContext
-    from saetui.runs.store import create_run
-    from saetui.split.graft_run import record
-
-    run = create_run(runs_root(), "graft", setup, recipe, note)
-    fd = lock.take(run.lock_path)
-    try:
-        with RunContext(run) as context:
-            context.event("running", pid=os.getpid())
-            try:
-                graft, report = record(context, setup, recipe, lm, narrow, read_activations=read_activations)
-            except UserError as error:
-                context.event("exit", state="failed", message=str(error))
-                raise
-            except BaseException:
-                context.event("exit", state="stopped")
-                raise
-            context.event("exit", state="finished")
-    finally:
-        if fd is not None:
-            os.close(fd)
-    return run.id, graft, report

@@ -121,5 +121,11 @@ def set_aside(place: Path) -> None:
     place.rename(aside)
 
 
+def remove_all(folder: Path) -> None:
+    """Removes the checkpoints of a run that needs none any more."""
+    for place in folder.iterdir():
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

@@ -7,7 +7,8 @@
               heartbeat         touched by the process; for file systems without locks
               control/          requests: stop, pause
               worker.log        what the process printed
-              checkpoints/      <tokens>/, the last two
+              checkpoints/      <tokens>/, the last two; empty once the run is finished
+              sae/ or graft/    what a finished run ends with
               judgements.jsonl  verdicts
 """
 

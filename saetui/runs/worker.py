@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from saetui.errors import UserError
-from saetui.runs import lock
+from saetui.runs import checkpoint, lock
 from saetui.runs.context import RunContext, RunPaused, RunStopped
 from saetui.runs.files import DISK_FULL
 from saetui.runs.launcher import claim
@@ -55,6 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
         state, message = _work(context, options.at_once)
         context.event("exit", state=state, **({"message": message} if message else {}))
         context.sync()
+        if state == "finished":  # there is nothing to go on with, and two copies of Adam's state are large
+            checkpoint.remove_all(run.checkpoints)
     os.close(fd)  # torch takes its time to end, and the run may be resumed from here on
     return int(state == "failed")
 

@@ -135,17 +135,8 @@ def record(
         return context.control() != "go"
 
     def progress(now: GraftProgress) -> None:
-        context.metric(
-            tokens=now.step * recipe.batch_size,
-            step=now.step,
-            loss=now.loss,
-            mse=now.error,
-            l1=now.l1,
-            l0=now.l0,
-            lr=now.lr,
-            l1_coeff=now.l1_coeff,
-            eta_s=(time.perf_counter() - begun) * (now.steps / now.step - 1),
-        )
+        eta_s = (time.perf_counter() - begun) * (now.steps / now.step - 1)
+        context.metric(**step_metrics(now, recipe), eta_s=eta_s)
         on_progress(now)
 
     rows = open_rows(setup, lm.tokenizer, "train")
@@ -163,6 +154,20 @@ def record(
         context.leave(context.control())
     conclude(context, setup, recipe, lm, result, report)
     return result, report
+
+
+def step_metrics(now: GraftProgress, recipe: GraftRecipe) -> dict[str, float]:
+    """A metrics record of a graft's training, in the names of a wide run's."""
+    return {
+        "tokens": now.step * recipe.batch_size,
+        "step": now.step,
+        "loss": now.loss,
+        "mse": now.error,
+        "l1": now.l1,
+        "l0": now.l0,
+        "lr": now.lr,
+        "l1_coeff": now.l1_coeff,
+    }
 
 
 def conclude(
