@@ -27,6 +27,9 @@ COMMANDS = {
     "pause": "pause a run",
     "resume": "resume a paused, stopped or crashed run",
     "judge": "judge a run by the four success criteria",
+    "compare": "which children two runs of one target share, and at what cost",
+    "replacing": "when the target of a run was overtaken, and by which feature",
+    "study": "a grid of runs from one file: run it, follow it, its table",
     "export": "write a run as Markdown or JSON",
     "settings": "where the settings are, and what they say",
 }

@@ -1,0 +1,107 @@
+"""``saetui compare``: which children two runs of one target share."""
+
+import click
+
+from saetui.commands.options import json_option
+from saetui.commands.output import emit_json, say
+from saetui.features.results import Child
+from saetui.settings import runs_root
+from saetui.split.comparison import ComparedRun, Comparison, Match
+from saetui.split.report import SplitThresholds
+from saetui.tui.widgets.visible import visible
+
+
+@click.command()
+@click.argument("first", metavar="RUN")
+@click.argument("second", metavar="RUN")
+@click.option(
+    "--tokens", type=click.IntRange(1000), default=100_000, show_default=True, help="tokens to read"
+)
+@click.option(
+    "--recall",
+    type=click.FloatRange(0, 1),
+    default=SplitThresholds.recall,
+    show_default=True,
+    help="a child fires on at least this share of the target's tokens",
+)
+@click.option(
+    "--agreement",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="from here on two children count as one",
+)
+@json_option
+def command(first: str, second: str, tokens: int, recall: float, agreement: float, as_json: bool) -> None:
+    """Which children of the first RUN are which of the second, which only one found, and at what cost.
+
+    Both split the same target: a graft and a wide SAE, two seeds, or two recipes. Children are matched one to
+    one by their activations on held-out tokens of the target.
+    """
+    from saetui.runs.store import find_run
+    from saetui.split.compare import compare_runs
+
+    runs = [find_run(runs_root(), name) for name in (first, second)]
+    say(f"reading {tokens:,} held-out tokens …")
+    limits = SplitThresholds(recall=recall)
+    found = compare_runs(runs[0], runs[1], tokens=tokens, limits=limits, agreement=agreement)
+    if as_json:
+        emit_json(found)
+        return
+    for line in report(found):
+        click.echo(line)
+
+
+def report(found: Comparison) -> list[str]:
+    """The comparison as lines of text."""
+    first, second = found.first, found.second
+    width = max(len(first.run), len(second.run))
+    lines = [
+        f"feature {found.target} above {found.threshold:g}: {found.tokens_fired:,} of {found.tokens_read:,} "
+        "held-out tokens",
+        "",
+        f"{'':{width + 9}}{'children':>8} {'tokens read':>12} {'trained on':>12} {'seconds':>8}",
+    ]
+    for side in (first, second):
+        cost = side.cost
+        lines.append(
+            f"{side.run:<{width}}  {side.kind:<7}{len(side.children):>8} {cost.tokens_read:>12,} "
+            f"{cost.tokens_trained:>12,} {cost.seconds:>8.1f}"
+        )
+    lines += ["", f"{len(found.matches)} children are found by both"]
+    if found.matches:
+        lines.append(f"{'first':>8} {'second':>7} {'cosine':>7} {'agreement':>9}  {'shares':>13}  boosts")
+    boosts = {c.feature: c for c in first.children}
+    others = {c.feature: c for c in second.children}
+    for match in found.matches:
+        a, b = boosts[match.first], others[match.second]
+        lines.append(f"{_numbers(match)}  {a.share:>5.1%} / {b.share:>5.1%}  {_boosted(a)}")
+    for side, other, own in ((first, second, "first"), (second, first, "second")):
+        lines += ["", f"{len(side.only)} only in {side.run}"]
+        lines += _only(found, side, other, own == "first")
+    return lines
+
+
+def _only(found: Comparison, side: ComparedRun, other: ComparedRun, is_first: bool) -> list[str]:
+    children = {child.feature: child for child in side.children}
+    near = {(m.first if is_first else m.second): m for m in found.nearest}
+    lines: list[str] = []
+    for feature in side.only:
+        child = children[feature]
+        lines.append(f"{feature:>8}  {child.share:>5.1%}  {_boosted(child)}")
+        if feature in near:
+            match = near[feature]
+            nearest = match.second if is_first else match.first
+            lines.append(
+                f"{'':16}nearest {nearest} of {other.run}: cosine {match.cosine:.2f}, "
+                f"agreement {match.agreement:.2f}"
+            )
+    return lines
+
+
+def _numbers(match: Match) -> str:
+    return f"{match.first:>8} {match.second:>7} {match.cosine:>7.2f} {match.agreement:>9.2f}"
+
+
+def _boosted(child: Child) -> str:
+    return "  ".join(visible(logit.token, dots=True) for logit in child.boosted[:6])
