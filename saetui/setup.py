@@ -1,7 +1,10 @@
 """What a query or a run works on: names only, so that it can be shown, stored and sent anywhere."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from saetui.embedded import WORLDS
 
 
 @dataclass(frozen=True)
@@ -26,5 +29,14 @@ class Setup:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Setup":
+    def from_dict(cls, values: dict[str, Any]) -> Self:
         return cls(**values)
+
+    def anchored(self, folder: Path) -> Self:
+        """With the relative paths that exist under ``folder`` made absolute."""
+        found = {
+            name: str((folder / value).resolve())
+            for name in ("model", "sae", "dataset")
+            if (value := getattr(self, name)) and value not in WORLDS and (folder / value).exists()
+        }
+        return replace(self, **found)

@@ -1,10 +1,10 @@
 """The progress of a run as lines of text: on a terminal one line that is kept up to date, and above it a
 line per evaluation and event; in a pipe whole lines, and of the training only one every few seconds."""
 
-import shutil
 import time
 from typing import Any, TextIO
 
+from saetui.commands.live_line import LiveLine
 from saetui.runs.status import RunStatus
 
 _EVERY_S = 5.0
@@ -91,20 +91,19 @@ class Progress:
     """Prints a run's progress on ``stream``; its two methods are what ``follow`` calls."""
 
     def __init__(self, stream: TextIO, total: int | None) -> None:
-        self._stream = stream
+        self._line = LiveLine(stream)
         self._total = total
-        self._live = stream.isatty()
-        self._drawn = ""
+        self._said = ""
         self._latest: dict[str, Any] | None = None
         self._next_line = 0.0
 
     def record(self, record: dict[str, Any]) -> None:
         if "kind" in record:
             if line := event_line(record):
-                self._print(line)
+                self._line.say(line)
         elif record.get("eval"):
             for line in evaluation_lines(record):
-                self._print(line)
+                self._line.say(line)
         else:
             self._latest = {**(self._latest or {}), **record}  # not every record has all
 
@@ -115,35 +114,18 @@ class Progress:
             line = metrics_line(self._latest, self._total)
         else:
             line = "starting" if status.state in ("queued", "running") else ""
-        if self._live:
-            self._draw(line)
-        elif line and line != self._drawn and time.monotonic() >= self._next_line:
+        self._line.draw(line)
+        if not self._line.live and line and line != self._said and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _EVERY_S
-            self._print(line)
-            self._drawn = line
+            self._say(line)
 
     def close(self) -> None:
         """Leaves the last line standing."""
-        if self._live:
-            if self._drawn:
-                self._stream.write("\n")
-        elif self._latest and (line := metrics_line(self._latest, self._total)) != self._drawn:
-            self._print(line)
-        self._stream.flush()
+        if not self._line.live and self._latest:
+            self._say(metrics_line(self._latest, self._total))
+        self._line.close()
 
-    def _print(self, line: str) -> None:
-        drawn = self._drawn
-        if self._live:
-            self._draw("")
-        self._stream.write(line + "\n")
-        if self._live:
-            self._draw(drawn)
-        self._stream.flush()
-
-    def _draw(self, line: str) -> None:
-        if line == self._drawn:
-            return
-        width = shutil.get_terminal_size().columns - 1
-        self._stream.write(f"\r\x1b[2K{line[:width]}")
-        self._stream.flush()
-        self._drawn = line
+    def _say(self, line: str) -> None:
+        if line != self._said:
+            self._line.say(line)
+            self._said = line

@@ -1,0 +1,94 @@
+"""Where a study stands: every cell in a record, and how long the rest will take."""
+
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from saetui.runs.status import RunStatus, status
+from saetui.runs.store import LIVE, State
+from saetui.studies.cells import Cell
+from saetui.studies.cost import wall_seconds
+from saetui.studies.store import Study
+from saetui.studies.verdicts import is_judged
+
+CellState = Literal["waiting", "judging"] | State
+"""That of its run; ``waiting``: it has none yet; ``judging``: its run is finished, its verdict is to come."""
+
+StudyState = Literal["running", "finished", "unfinished"]
+
+
+@dataclass(frozen=True)
+class CellStatus:
+    cell: Cell
+    state: CellState
+    run: RunStatus | None
+    message: str | None
+    """What went wrong: one line."""
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """``running``: a process works for the study. ``eta_s``: seconds until all cells are finished at the
+    pace of those that are; None where nothing is known yet or nothing is under way."""
+
+    name: str
+    title: str
+    state: StudyState
+    cells: list[CellStatus]
+    eta_s: float | None
+
+    def count(self, *states: CellState) -> int:
+        return sum(cell.state in states for cell in self.cells)
+
+    @property
+    def finished(self) -> int:
+        return self.count("finished")
+
+    @property
+    def failed(self) -> list[CellStatus]:
+        """Cells that need a person: their run failed or crashed, or could not be made or judged."""
+        return [c for c in self.cells if c.state in ("failed", "crashed") or c.message]
+
+
+def study_status(study: Study) -> StudyStatus:
+    """Where ``study`` stands now. UserError where its plan is missing or damaged."""
+    alive, runs, problems = study.alive(), study.runs(), study.problems()
+    cells: list[CellStatus] = []
+    paces: list[float] = []
+    for cell in study.plan.cells:
+        if (run := runs.get(cell.id)) is None:
+            cells.append(CellStatus(cell, "waiting", None, problems.get(cell.id)))
+            continue
+        now = status(run)
+        judging = alive and now.state == "finished" and cell.id not in problems and not is_judged(run)
+        cells.append(
+            CellStatus(cell, "judging" if judging else now.state, now, problems.get(cell.id) or now.message)
+        )
+        if now.state == "finished" and now.tokens_total and (seconds := wall_seconds(run.read_events())):
+            paces.append(seconds / now.tokens_total)
+    whole = all(cell.state == "finished" for cell in cells)
+    return StudyStatus(
+        name=study.name,
+        title=study.plan.title,
+        state="running" if alive else "finished" if whole else "unfinished",
+        cells=cells,
+        eta_s=_eta(cells, median(paces) if paces else None),
+    )
+
+
+def _eta(cells: list[CellStatus], pace: float | None) -> float | None:
+    """``pace``: seconds a token of finished runs."""
+    live = [cell.run for cell in cells if cell.run and cell.state in LIVE]
+    if not live:
+        return None
+    left = 0.0
+    for cell in cells:
+        run = cell.run
+        if run and run.eta_s is not None:
+            left += run.eta_s
+        elif cell.state == "waiting" or cell.state in LIVE:
+            if pace is None:
+                return None
+            recipe = cell.cell.recipe
+            left += pace * (recipe.get("tokens") or recipe["steps"] * recipe["batch_size"])
+    return left / len(live)
