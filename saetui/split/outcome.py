@@ -82,12 +82,7 @@ def criteria_for(run: Run, path: str | Path | None = None) -> Criteria | None:
 
 def setup_of(run: Run) -> Setup:
     """The run's setup, its relative paths made absolute: they count from where the run was launched."""
-    values = dict(run.manifest.setup)
-    for key in ("model", "sae", "dataset"):
-        path = Path(run.manifest.cwd, values[key] or ".")
-        if values[key] and values[key] not in embedded.WORLDS and path.exists():
-            values[key] = str(path)
-    return Setup.from_dict(values)
+    return Setup.from_dict(run.manifest.setup).anchored(Path(run.manifest.cwd))
 
 
 def judge_run(

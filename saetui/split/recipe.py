@@ -40,6 +40,8 @@ class _Recipe:
             choices = get_args(hint) if getattr(hint, "__origin__", None) is Literal else ()
             if choices and value not in choices:
                 raise UsageError(f"{f.name} is {value!r}: choose one of {', '.join(choices)}")
+            if hint is bool and not isinstance(value, bool):
+                raise UsageError(f"{f.name} is {value!r}: true or false is needed")
             if hint in (int, float) and (isinstance(value, bool) or not isinstance(value, (int, float))):
                 raise UsageError(f"{f.name} is {value!r}: a number is needed")
             if hint is int and value != int(value):
