@@ -1,6 +1,7 @@
 """The graft: what it computes, that it leaves the rest alone, and its files."""
 
 import json
+from contextlib import closing
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor
 
 from saetui.errors import UsageError, UserError
+from saetui.features.row_store import RowStore
 from saetui.sae.sae import SAE
 from saetui.split.graft import Graft, GraftProgress, child_shares, graft
 from saetui.split.graft_run import graft_target, measure
-from saetui.split.hot import gather_hot
+from saetui.split.hot import HotTokens, gather_hot
 from saetui.split.recipe import GraftRecipe
 from tests.split_support import hot_feature, random_sae, world
 from tests.tiny import TinyRows
@@ -169,11 +171,6 @@ def test_hot_tokens_are_those_of_the_corpus() -> None:
     first = x[narrow.encode_feature(x, target) > threshold][:50]
     assert torch.allclose(hot.x, first, atol=1e-5)
 
-    def stored(start: int, count: int) -> Tensor:
-        return lm.activations(torch.from_numpy(rows.read(start, count).astype("int64")))
-
-    again = gather_hot(lm, rows, narrow, target, threshold, 50, 10_000, read_activations=stored)
-    assert torch.equal(again.x, hot.x) and again.tokens_read == hot.tokens_read
     short = TinyRows(40)
     ended = gather_hot(lm, short, narrow, target, 0.0, 10_000, 10_000)
     assert ended.tokens_read == 40 * 11
@@ -183,6 +180,29 @@ def test_hot_tokens_are_those_of_the_corpus() -> None:
         gather_hot(lm, rows, narrow, target, 1e6, 50, 1000)
     with pytest.raises(UsageError, match="0 to 31"):
         gather_hot(lm, rows, narrow, 32, 1.0, 50, 1000)
+
+
+def test_stored_rows_give_all_their_hot_tokens_and_the_model_reads_on_only_for_enough(
+    isolated_places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm, rows, narrow = world()
+    target, threshold = hot_feature()
+    monkeypatch.setattr("saetui.split.hot.ENOUGH_HOT", 20)
+
+    def gather(limit: int) -> HotTokens:
+        lm.forwards = 0
+        return gather_hot(lm, rows, narrow, target, threshold, limit, 10_000, store=store)
+
+    with closing(RowStore(lm, rows)) as store:
+        first = gather(1000)
+        assert 20 <= len(first.x) < 1000 and lm.forwards > 0
+        again = gather(1000)
+        assert torch.equal(again.x, first.x) and lm.forwards == 0
+        store.read(store.activation_rows, 320)  # as an index that goes on
+        more = gather(1000)
+        assert len(more.x) > 2 * len(first.x) and more.tokens_read > first.tokens_read and lm.forwards == 0
+        plain = gather_hot(lm, rows, narrow, target, threshold, len(more.x), 10_000)
+        torch.testing.assert_close(more.x, plain.x, rtol=1e-3, atol=1e-3)  # stored as fp16
 
 
 def test_a_graft_from_rows_reports_held_out_numbers() -> None:

@@ -1,5 +1,6 @@
 """``saetui graft``: split a feature in place, in seconds."""
 
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,18 +111,14 @@ def _graft(
         say(warning)
     narrow = narrow.to(lm.device)
     # What `saetui contexts` or the workbench have read of the corpus is read again from the disk.
-    rows = open_rows(setup, lm.tokenizer, "train")
-    store = RowStore(lm, rows)
-    try:
+    with closing(RowStore(lm, open_rows(setup, lm.tokenizer, "train"))) as store:
         if save:
             with own_run(runs_root(), setup, recipe, note) as context:
-                graft, report = record(context, setup, recipe, lm, narrow, read_activations=store.read)
+                graft, report = record(context, setup, recipe, lm, narrow, store)
             run = context.run.id
         else:
             run = ""
-            graft, report = graft_target(lm, narrow, rows, recipe, read_activations=store.read)
-    finally:
-        store.close()
+            graft, report = graft_target(lm, narrow, store.rows, recipe, store=store)
     found = split_report(
         lm,
         graft,

@@ -37,7 +37,7 @@ from saetui.split.children import split_report
 from saetui.split.criteria import load_criteria
 from saetui.split.graft import Graft, GraftProgress
 from saetui.split.graft_run import conclude, graft_hot, step_metrics
-from saetui.split.hot import HotTokens
+from saetui.split.hot import ENOUGH_HOT, HotTokens
 from saetui.split.judge import DEFAULT_TOKENS, judge
 from saetui.split.outcome import criteria_for, judge_run, open_outcome
 from saetui.split.recipe import GraftRecipe
@@ -46,8 +46,6 @@ from saetui.split.verdict import Judgement
 
 INDEX_TOKENS = 2_000_000
 """Tokens indexed of every encoder where the request does not say."""
-ENOUGH_HOT = 4096
-"""Hot tokens that a graft waits for while the corpus is being read: with fewer, children are noise."""
 CHILDREN_SECONDS = 1.0
 """Spent on reading the children's contexts before they are answered; the rest is read in the background."""
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from saetui.corpus.rows import TokenRows
+from saetui.features.row_store import RowStore
 from saetui.lm.base import LanguageModel
 from saetui.loading import check_fit, load_lm, load_sae, open_rows
 from saetui.runs.context import RunContext
@@ -16,7 +18,7 @@ from saetui.sae.sae import SAE
 from saetui.setup import Setup
 from saetui.split.evaluate import Evaluation, as_metrics
 from saetui.split.graft import Graft, GraftProgress, graft
-from saetui.split.hot import HotTokens, ReadActivations, gather_hot
+from saetui.split.hot import HotTokens, gather_hot
 from saetui.split.recipe import GraftRecipe
 
 HELD_OUT = 0.1
@@ -49,7 +51,7 @@ def graft_target(
     on_gather: Callable[[int, int], None] = lambda found, read: None,
     on_progress: Callable[[GraftProgress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
-    read_activations: ReadActivations | None = None,
+    store: RowStore | None = None,
 ) -> tuple[Graft, GraftReport]:
     """Finds the hot tokens of ``recipe.target`` in ``rows``, grafts, and measures. Raises as ``graft`` and
     ``gather_hot`` do."""
@@ -63,7 +65,7 @@ def graft_target(
         recipe.scan_tokens,
         on_gather,
         should_stop,
-        read_activations,
+        store,
     )
     return graft_hot(narrow, hot, recipe, on_progress, should_stop)
 
@@ -116,7 +118,8 @@ def run(context: RunContext) -> None:
     lm, narrow = load_lm(setup), load_sae(setup)
     for warning in check_fit(lm, narrow):
         context.event("warning", message=warning)
-    record(context, setup, recipe, lm, narrow.to(lm.device))
+    with closing(RowStore(lm, open_rows(setup, lm.tokenizer, "train"))) as store:
+        record(context, setup, recipe, lm, narrow.to(lm.device), store)
 
 
 def record(
@@ -125,11 +128,10 @@ def record(
     recipe: GraftRecipe,
     lm: LanguageModel,
     narrow: SAE,
-    on_progress: Callable[[GraftProgress], None] = lambda progress: None,
-    read_activations: ReadActivations | None = None,
+    store: RowStore,
 ) -> tuple[Graft, GraftReport]:
-    """Grafts and writes the run: metrics, an evaluation on held-out rows, ``graft/`` and a ``grafted`` event
-    with the report. Leaves the run where it is asked to."""
+    """Grafts on the rows of ``store`` and writes the run: metrics, an evaluation on held-out rows, ``graft/``
+    and a ``grafted`` event with the report. Leaves the run where it is asked to."""
 
     def should_stop() -> bool:
         return context.control() != "go"
@@ -137,18 +139,16 @@ def record(
     def progress(now: GraftProgress) -> None:
         eta_s = (time.perf_counter() - begun) * (now.steps / now.step - 1)
         context.metric(**step_metrics(now, recipe), eta_s=eta_s)
-        on_progress(now)
 
-    rows = open_rows(setup, lm.tokenizer, "train")
     begun = time.perf_counter()
     result, report = graft_target(
         lm,
         narrow,
-        rows,
+        store.rows,
         recipe,
         on_progress=progress,
         should_stop=should_stop,
-        read_activations=read_activations,
+        store=store,
     )
     if should_stop():
         context.leave(context.control())

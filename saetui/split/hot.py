@@ -9,6 +9,7 @@ from torch import Tensor
 
 from saetui.corpus.rows import TokenRows
 from saetui.errors import UserError
+from saetui.features.row_store import RowStore
 from saetui.lm.base import LanguageModel
 from saetui.sae.sae import SAE
 from saetui.split.data import nothing_fires
@@ -26,9 +27,9 @@ class HotTokens:
     seconds: float
 
 
-ReadActivations = Callable[[int, int], Tensor]
-"""Activations ``[≤count, seq, d_in]``, fp32, of ``count`` rows from a first one on, as ``TokenRows.read``
-gives their tokens: ``saetui.features.row_store.RowStore.read``."""
+ENOUGH_HOT = 4096
+"""Hot tokens for which a graft waits while the corpus is being read. With fewer, children are noise; more
+are taken where they are at hand."""
 
 
 @torch.no_grad()
@@ -42,21 +43,24 @@ def gather_hot(
     scan_limit: int,
     on_progress: Callable[[int, int], None] = lambda found, read: None,
     should_stop: Callable[[], bool] = lambda: False,
-    read_activations: ReadActivations | None = None,
+    store: RowStore | None = None,
 ) -> HotTokens:
     """Reads ``rows`` from the first until ``limit`` hot tokens are found, ``scan_limit`` tokens are read or
-    the corpus ends; ``should_stop`` ends it early, with what there is. UserError where none was found,
-    UsageError for a target out of range. ``read_activations``: where the activations of ``rows`` are kept;
-    without it the language model computes them.
+    the corpus ends; ``should_stop`` ends it early, with what there is. From the ``store`` of these rows, what
+    it holds is read as far, and the language model goes on only until there are ``ENOUGH_HOT``.
+
+    UserError where none was found, UsageError for a target out of range.
     """
     check_target(narrow, target)
     start = time.perf_counter()
     rows_per_forward = 32 if lm.device.type == "cpu" else 512
     chunks: list[Tensor] = []
     row, read, found, strongest = 0, 0, 0, 0.0
-    while found < limit and read < scan_limit and not should_stop():
-        if read_activations:
-            x = read_activations(row, rows_per_forward)[:, int(rows.bos) :]
+    while read < scan_limit and not should_stop():
+        if found >= (limit if store is None or row < store.activation_rows else min(limit, ENOUGH_HOT)):
+            break
+        if store:
+            x = store.read(row, rows_per_forward)[:, store.first :]
         elif len(tokens := rows.read(row, rows_per_forward)):
             x = activations(lm, tokens, rows.bos)
         else:
