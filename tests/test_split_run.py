@@ -12,10 +12,12 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
+from saetui import embedded
 from saetui.commands import graft as graft_command
 from saetui.commands import split as split_command
 from saetui.commands.recipe_options import build_recipe
 from saetui.errors import UsageError, UserError
+from saetui.loading import load_lm, load_sae, open_rows
 from saetui.runs.context import RunContext, RunPaused
 from saetui.runs.launcher import launch, resume
 from saetui.runs.own import own_run
@@ -25,6 +27,7 @@ from saetui.sae.sae import SAEMetadata
 from saetui.settings import runs_root
 from saetui.setup import Setup
 from saetui.split import graft_run, wide
+from saetui.split.defaults import threshold_of
 from saetui.split.graft import Graft
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from tests.runs_support import eventually
@@ -206,6 +209,27 @@ def test_the_graft_command_lists_children_and_keeps_a_run(setup: Setup, isolated
     assert output["report"]["error_after"] < output["report"]["error_before"]
     children = output["children"]
     assert [c["share"] for c in children] == sorted((c["share"] for c in children), reverse=True)
+
+
+def test_a_threshold_that_nobody_says_is_a_fifth_of_the_strongest_activation(
+    setup: Setup, isolated_places: Path
+) -> None:
+    target, _ = hot_feature()
+    lm, narrow = load_lm(setup), load_sae(setup)
+    tokens = open_rows(setup, lm.tokenizer, "train").read(0, 10**6)  # fewer than are sought: all of them
+    x = lm.activations(torch.from_numpy(tokens.astype(np.int64)))[:, 1:].half().float()
+    expected = threshold_of(float(narrow.encode_feature(x, target).max()))
+    assert 0 < expected < 2  # the recipe's own default would not do
+    arguments = [*options(setup), f"--target={target}", "--batch-size=128"]
+    grafted = CliRunner().invoke(
+        graft_command.command, [*arguments, "--no-save", "--json", "--steps=20"], catch_exceptions=False
+    )
+    assert json.loads(grafted.stdout)["recipe"]["threshold"] == expected
+    values = {"target": target}
+    assert split_command.choose_recipe(setup, None, values).threshold == expected
+    assert split_command.choose_recipe(setup, None, {**values, "threshold": 0.25}).threshold == 0.25
+    world, chosen = embedded.world("synthetic"), Setup(model="synthetic", device="cpu")
+    assert split_command.choose_recipe(chosen, None, {}).threshold == world.threshold
 
 
 def test_the_split_command_launches_a_run(setup: Setup, isolated_places: Path) -> None:

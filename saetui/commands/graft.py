@@ -9,7 +9,8 @@ import click
 
 from saetui.commands.options import json_option, setup_options
 from saetui.commands.output import emit_json, say
-from saetui.commands.recipe_options import build_recipe, recipe_options
+from saetui.commands.recipe_options import build_recipe, chosen_values, recipe_options
+from saetui.commands.target_threshold import lacks_threshold, with_threshold
 from saetui.features.results import Child
 from saetui.settings import runs_root
 from saetui.setup import Setup
@@ -56,8 +57,7 @@ def command(
     they boost.
     """
     recipe = build_recipe(GraftRecipe, setup, recipe_file, given, {})
-    say(f"grafting {recipe.children} children onto feature {recipe.target} …")
-    run, report, found = _graft(setup, recipe, save, note)
+    run, recipe, report, found = _graft(setup, recipe, chosen_values(recipe_file, given), save, note)
     children = found.children
     if as_json:
         emit_json(GraftOutput(run, recipe.to_dict(), asdict(report), children))
@@ -95,8 +95,8 @@ def child_lines(child: Child) -> list[str]:
 
 
 def _graft(
-    setup: Setup, recipe: GraftRecipe, save: bool, note: str
-) -> "tuple[str, GraftReport, SplitReport]":
+    setup: Setup, recipe: GraftRecipe, chosen: dict[str, Any], save: bool, note: str
+) -> "tuple[str, GraftRecipe, GraftReport, SplitReport]":
     from saetui.features.row_store import RowStore
     from saetui.loading import check_fit, load_lm, load_sae, open_rows
     from saetui.runs.own import own_run
@@ -112,6 +112,9 @@ def _graft(
     narrow = narrow.to(lm.device)
     # What `saetui contexts` or the workbench have read of the corpus is read again from the disk.
     with closing(RowStore(lm, open_rows(setup, lm.tokenizer, "train"))) as store:
+        if lacks_threshold(setup, recipe, chosen):
+            recipe = with_threshold(recipe, narrow, store)
+        say(f"grafting {recipe.children} children onto feature {recipe.target} …")
         if save:
             with own_run(runs_root(), setup, recipe, note) as context:
                 graft, report = record(context, setup, recipe, lm, narrow, store)
@@ -129,4 +132,4 @@ def _graft(
         candidates=graft.children,
         tokens=CHILD_TOKENS,
     )
-    return run, report, found
+    return run, recipe, report, found

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import click
 from saetui.commands.options import json_option, setup_options
 from saetui.commands.output import emit_json, say
 from saetui.commands.recipe_options import build_recipe, chosen_values, recipe_options
+from saetui.commands.target_threshold import lacks_threshold, with_threshold
 from saetui.commands.watch import EXIT_CODES, watch
 from saetui.runs.launcher import launch, survives_logout
 from saetui.runs.status import status
@@ -63,13 +65,22 @@ def command(
 
 
 def choose_recipe(setup: Setup, recipe_file: Path | None, given: dict[str, Any]) -> SplitRecipe:
-    """The recipe, checked against the narrow SAE that it is for. UsageError where the target is not in it."""
+    """The recipe, checked against the narrow SAE that it is for, with the threshold measured where nobody
+    says it. UsageError where the target is not in it."""
     recipe = build_recipe(SplitRecipe, setup, recipe_file, given, {})
     if not needs_narrow(recipe):
         return recipe
-    from saetui.loading import load_sae
+    from saetui.loading import load_lm, load_sae, open_rows
 
-    return fitted_recipe(setup, chosen_values(recipe_file, given), load_sae(setup))
+    chosen, narrow = chosen_values(recipe_file, given), load_sae(setup)
+    recipe = fitted_recipe(setup, chosen, narrow)
+    if not lacks_threshold(setup, recipe, chosen):
+        return recipe
+    from saetui.features.row_store import RowStore
+
+    lm = load_lm(setup)
+    with closing(RowStore(lm, open_rows(setup, lm.tokenizer, "train"))) as store:
+        return with_threshold(recipe, narrow.to(lm.device), store)
 
 
 def described(recipe: SplitRecipe) -> str:

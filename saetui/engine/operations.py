@@ -35,6 +35,7 @@ from saetui.settings import runs_root
 from saetui.setup import Setup
 from saetui.split.children import split_report
 from saetui.split.criteria import load_criteria
+from saetui.split.defaults import has_own_threshold, threshold_of
 from saetui.split.graft import Graft, GraftProgress
 from saetui.split.graft_run import conclude, graft_hot, step_metrics
 from saetui.split.hot import ENOUGH_HOT, HotTokens
@@ -354,14 +355,14 @@ class Operations:
         self._background.after_step(collect)
 
     def _threshold(self, opened: OpenEncoder, target: int) -> float:
-        """Above which ``target`` counts as firing: the run's, the world's, or any activation at all."""
+        """Above which ``target`` counts as firing: the run's, the world's, or by the rule for all others."""
         if opened.threshold is not None:
             return opened.threshold
-        if self._shelf.setup.model in embedded.WORLDS:
-            world = embedded.world(self._shelf.setup.model)
-            if world.target == target:
-                return world.threshold
-        return 0.0
+        if has_own_threshold(self._shelf.setup, target):
+            return embedded.world(self._shelf.setup.model).threshold
+        narrow, index = self._shelf.narrow()
+        check_feature(narrow, target, "the narrow SAE")
+        return threshold_of(float(index.statistics.max_activation[target]))
 
     def _world_criteria(self) -> str:
         if self._shelf.setup.model not in embedded.WORLDS:

@@ -130,11 +130,11 @@ class Session:
         return GraftRecipe.from_dict({**self._world_values("graft"), "target": target})
 
     def threshold(self, target: int, strongest: float | None) -> float | None:
-        """Above what any other feature than the world's target may be said to fire: a fifth of its
-        strongest activation. None for that target, which has its own threshold, or if nothing is known."""
-        if strongest is None or (self.world and not self.setup.sae and target == self.world.target):
-            return None
-        return float(f"{strongest / 5:.2g}")
+        """Above what any other feature than the world's target counts as firing. None for that target,
+        which has its own threshold, or if nothing is known."""
+        from saetui.split.defaults import has_own_threshold, threshold_of
+
+        return None if strongest is None or has_own_threshold(self.setup, target) else threshold_of(strongest)
 
     def _world_values(self, kind: str) -> dict[str, Any]:
         if self.world is None or self.setup.sae:  # another SAE's features are other ones
