@@ -27,9 +27,9 @@ from saetui.sae.sae import SAEMetadata
 from saetui.settings import runs_root
 from saetui.setup import Setup
 from saetui.split import graft_run, wide
-from saetui.split.defaults import threshold_of
 from saetui.split.graft import Graft
 from saetui.split.recipe import GraftRecipe, SplitRecipe
+from saetui.split.threshold import threshold_of
 from tests.runs_support import eventually
 from tests.split_support import hot_feature, recipe, world
 from tests.tiny import CHARACTERS, tiny_tokenizer

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from saetui.commands.output import say
 from saetui.setup import Setup
-from saetui.split.defaults import has_own_threshold, threshold_of
 from saetui.split.recipe import GraftRecipe, SplitRecipe
+from saetui.split.threshold import has_own_threshold, threshold_of
 
 if TYPE_CHECKING:
     from saetui.features.row_store import RowStore

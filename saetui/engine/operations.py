@@ -35,7 +35,6 @@ from saetui.settings import runs_root
 from saetui.setup import Setup
 from saetui.split.children import split_report
 from saetui.split.criteria import load_criteria
-from saetui.split.defaults import has_own_threshold, threshold_of
 from saetui.split.graft import Graft, GraftProgress
 from saetui.split.graft_run import conclude, graft_hot, step_metrics
 from saetui.split.hot import ENOUGH_HOT, HotTokens
@@ -43,6 +42,7 @@ from saetui.split.judge import DEFAULT_TOKENS, judge
 from saetui.split.outcome import criteria_for, judge_run, open_outcome
 from saetui.split.recipe import GraftRecipe
 from saetui.split.report import SplitReport
+from saetui.split.threshold import has_own_threshold, threshold_of
 from saetui.split.verdict import Judgement
 
 INDEX_TOKENS = 2_000_000

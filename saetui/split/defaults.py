@@ -21,16 +21,6 @@ def world_values(kind: type[SplitRecipe] | type[GraftRecipe], setup: Setup) -> d
     return {"target": world.target, "threshold": world.threshold, **table}
 
 
-def has_own_threshold(setup: Setup, target: int) -> bool:
-    """Whether the embedded world says above what ``target`` counts as firing."""
-    return setup.model in embedded.WORLDS and not setup.sae and target == embedded.world(setup.model).target
-
-
-def threshold_of(strongest: float) -> float:
-    """Above what a feature counts as firing where nobody says: a fifth of its strongest activation."""
-    return float(f"{strongest / 5:.2g}")
-
-
 def needs_narrow(recipe: SplitRecipe) -> bool:
     """Whether a run of the recipe reads the narrow SAE at all."""
     return recipe.init != "random" or recipe.data == "filtered" or recipe.loss != "standard"

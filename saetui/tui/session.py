@@ -132,7 +132,7 @@ class Session:
     def threshold(self, target: int, strongest: float | None) -> float | None:
         """Above what any other feature than the world's target counts as firing. None for that target,
         which has its own threshold, or if nothing is known."""
-        from saetui.split.defaults import has_own_threshold, threshold_of
+        from saetui.split.threshold import has_own_threshold, threshold_of
 
         return None if strongest is None or has_own_threshold(self.setup, target) else threshold_of(strongest)
 
