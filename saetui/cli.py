@@ -20,6 +20,7 @@ COMMANDS = {
     "neighbours": "features whose decoder points the same way",
     "pair": "two features side by side on the same tokens",
     "graft": "split a feature in place, in seconds",
+    "ungate": "a graft as a plain SAE that other tools open",
     "split": "train a wide SAE that splits a feature, in a background run",
     "runs": "list the runs",
     "watch": "follow a run",

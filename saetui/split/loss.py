@@ -93,10 +93,10 @@ def deployed(recipe: SplitRecipe, sae: SAE, narrow: SAE | None) -> SAE:
     ``residual``: the narrow SAE's features, the target never firing, followed by the trained ones.
     """
     if recipe.loss == "target_zeroed":
-        return _silenced(sae, recipe.target)
+        return silenced(sae, recipe.target)
     if recipe.loss != "residual":
         return sae
-    rest = _silenced(narrow_sae(recipe, narrow).to(sae.device, sae.W_enc.dtype), recipe.target)
+    rest = silenced(narrow_sae(recipe, narrow).to(sae.device, sae.W_enc.dtype), recipe.target)
     if rest.activation != "relu":
         raise UsageError(f"loss residual needs a ReLU narrow SAE, this one is {rest.activation}")
     b_dec = rest.b_dec + sae.b_dec
@@ -111,7 +111,8 @@ def deployed(recipe: SplitRecipe, sae: SAE, narrow: SAE | None) -> SAE:
     )
 
 
-def _silenced(sae: SAE, feature: int) -> SAE:
+def silenced(sae: SAE, feature: int) -> SAE:
+    """``sae`` with a feature that never fires; its decoder row stays."""
     W_enc, b_enc = sae.W_enc.clone(), sae.b_enc.clone()
     W_enc[:, feature] = 0
     b_enc[feature] = 0
