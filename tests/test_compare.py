@@ -12,20 +12,21 @@ from click.testing import CliRunner, Result
 from saetui.cli import cli
 from saetui.corpus.grammar import SyntheticRows
 from saetui.errors import UsageError, UserError
+from saetui.runs.cost import Cost, cost
 from saetui.runs.journal import Journal
 from saetui.runs.store import Run, create_run
 from saetui.sae.formats import save_saelens
 from saetui.sae.sae import SAE, SAEMetadata
 from saetui.settings import runs_root
 from saetui.setup import Setup
-from saetui.split.compare import Side, compare, cost_of
-from saetui.split.comparison import Comparison, Cost
+from saetui.split.compare import Side, compare
+from saetui.split.comparison import Comparison
 from saetui.split.graft import Graft
 from saetui.split.matching import best_matching
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from tests.labelled import ADJ, COUNT, DIGIT, LM_FOLDER, OTHER, SPLIT, Classes, fitted, narrow, world
 
-COST = Cost(1000, 500, 2.0)
+COST = Cost(500, 1000, 1000, 1.0, 1.0, 2.0)
 TOKENS = 12_000
 
 
@@ -87,6 +88,8 @@ def runs(tmp_path: Path) -> tuple[Run, Run]:
     Graft(narrow(), 0, 0.0, children.W_enc, children.b_enc, children.W_dec).save(grafted.folder / "graft")
     with Journal(grafted.events_path) as events:
         events.append(kind="grafted", tokens_read=5000, seconds=1.5, gather_seconds=2.0)
+    with Journal(grafted.folder / "metrics.jsonl") as metrics:
+        metrics.append(tokens=80, loss=1.0)
     wide = create_run(runs_root(), "split", setup, SplitRecipe(threshold=0.0, d_sae=3, init="random"))
     save_saelens(replace(fitted(*SPLIT[:3]), metadata=said), wide.folder / "sae")
     with Journal(wide.folder / "metrics.jsonl") as metrics:
@@ -103,8 +106,10 @@ def test_a_graft_and_a_wide_run_from_the_shell(runs: tuple[Run, Run]) -> None:
     found = json.loads(shell(grafted.id, wide.id, "--json").stdout)
     assert {(m["first"], m["second"]) for m in found["matches"]} == {(1, 0), (2, 1), (3, 2)}
     assert found["first"]["only"] == [4] and found["second"]["only"] == []
-    assert found["first"]["cost"] == {"tokens_read": 5000, "tokens_trained": 80, "seconds": 3.5}
-    assert cost_of(wide) == Cost(9000, 4096, 7.0)
+    assert found["first"]["cost"] == {
+        "tokens": 80, "tokens_read": 5000, "tokens_computed": 5000, "lm_s": 2.0, "sae_s": 1.5, "wall_s": None,
+    }  # fmt: skip
+    assert cost(wide) == Cost(4096, 9000, 9000, 3.0, 4.0, None)
     lines = shell(grafted.id, wide.id).stdout.splitlines()
     assert "3 children are found by both" in lines and f"1 only in {grafted.id}" in lines
     assert f"0 only in {wide.id}" in lines

@@ -4,6 +4,7 @@ import click
 
 from saetui.commands.options import json_option
 from saetui.commands.output import emit_json, say
+from saetui.commands.progress import duration_text, tokens_text
 from saetui.features.results import Child
 from saetui.settings import runs_root
 from saetui.split.comparison import ComparedRun, Comparison, Match
@@ -60,13 +61,15 @@ def report(found: Comparison) -> list[str]:
         f"feature {found.target} above {found.threshold:g}: {found.tokens_fired:,} of {found.tokens_read:,} "
         "held-out tokens",
         "",
-        f"{'':{width + 9}}{'children':>8} {'tokens read':>12} {'trained on':>12} {'seconds':>8}",
+        f"{'':{width + 9}}{'children':>8} {'read':>7} {'trained':>7} {'time':>7}",
     ]
     for side in (first, second):
         cost = side.cost
+        read = "" if cost.tokens_read is None else tokens_text(cost.tokens_read)
+        wall = "" if cost.wall_s is None else duration_text(cost.wall_s)
         lines.append(
-            f"{side.run:<{width}}  {side.kind:<7}{len(side.children):>8} {cost.tokens_read:>12,} "
-            f"{cost.tokens_trained:>12,} {cost.seconds:>8.1f}"
+            f"{side.run:<{width}}  {side.kind:<7}{len(side.children):>8} {read:>7} "
+            f"{tokens_text(cost.tokens):>7} {wall:>7}"
         )
     lines += ["", f"{len(found.matches)} children are found by both"]
     if found.matches:

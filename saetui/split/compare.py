@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from saetui.corpus.rows import TokenRows
-from saetui.errors import UsageError, UserError
+from saetui.errors import UsageError
 from saetui.features.encoder import encoder_hash
 from saetui.features.results import Child
 from saetui.features.top_tokens import Progress, activation_batches, encode_features, read_tokens
 from saetui.lm.base import LanguageModel
 from saetui.loading import load_lm, load_sae, open_rows
-from saetui.runs.metrics import curve
+from saetui.runs.cost import Cost, cost
 from saetui.runs.store import Run
 from saetui.sae.sae import SAE
 from saetui.split.children import Dictionary, split_report
-from saetui.split.comparison import ComparedRun, Comparison, Cost, Match
+from saetui.split.comparison import ComparedRun, Comparison, Match
 from saetui.split.graft import Graft
 from saetui.split.matching import best_matching
 from saetui.split.outcome import open_outcome, setup_of
@@ -68,7 +68,7 @@ def compare_runs(
     if encoder_hash(narrow) != encoder_hash(other):
         raise UsageError(f"{first.id} and {second.id} split different narrow SAEs: their targets are not one")
     sides = [
-        Side(o.encoder.to(lm.device), o.children, o.run.id, o.run.manifest.kind, cost_of(o.run))
+        Side(o.encoder.to(lm.device), o.children, o.run.id, o.run.manifest.kind, cost(o.run))
         for o in outcomes
     ]
     return compare(
@@ -146,23 +146,6 @@ def compare(
         matches=sorted((match(i, j) for i, j in pairs), key=lambda m: -m.agreement),
         nearest=nearest,
     )
-
-
-def cost_of(run: Run) -> Cost:
-    """What a finished run paid, from its events (a graft) or its last metrics (a wide run)."""
-    manifest = run.manifest
-    if manifest.kind == "graft":
-        grafted = [event for event in run.read_events() if event["kind"] == "grafted"]
-        if not grafted:
-            raise UserError(f"{run.id} has no record of what its graft cost: graft again")
-        last, recipe = grafted[-1], manifest.recipe
-        trained = recipe["steps"] * recipe["batch_size"]
-        return Cost(last["tokens_read"], trained, last["seconds"] + last["gather_seconds"])
-    paid = [record for record in curve(run.read_metrics()) if "lm_s" in record]
-    if not paid:
-        raise UserError(f"{run.id} has no record of what it cost: it has not trained")
-    last = paid[-1]
-    return Cost(last["tokens_read"], last["tokens"], last["lm_s"] + last["sae_s"])
 
 
 def _children(

@@ -3,16 +3,7 @@
 from dataclasses import dataclass
 
 from saetui.features.results import Child
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a run paid: tokens read of the corpus (each a forward of the language model, unless it was kept
-    from before), tokens trained on (repeats included), and seconds of both together."""
-
-    tokens_read: int
-    tokens_trained: int
-    seconds: float
+from saetui.runs.cost import Cost
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
+from saetui.runs.cost import cost
 from saetui.runs.metrics import curve
 from saetui.runs.store import Run
 from saetui.split.overtaking import Overtaking, overtakings, own_target
 from saetui.split.review import Review, read_review
 from saetui.studies.cells import Cell
-from saetui.studies.cost import cost
 from saetui.studies.results import (
     MATCH,
     CellResult,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from statistics import mean, median
 from typing import Any
 
+from saetui.runs.cost import Cost
 from saetui.studies.cells import Cell
-from saetui.studies.cost import Cost
 from saetui.studies.status import CellState
 
 MATCH = 0.95

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
+from saetui.runs.cost import wall_seconds
 from saetui.runs.status import RunStatus, status
 from saetui.runs.store import LIVE, State
 from saetui.studies.cells import Cell
-from saetui.studies.cost import wall_seconds
 from saetui.studies.store import Study
 from saetui.studies.verdicts import is_judged
 
