@@ -1,8 +1,6 @@
 """``saetui contexts``: what a feature fires on."""
 
 import shutil
-import sys
-from time import monotonic
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +9,7 @@ from saetui.commands.concordance import concordance
 from saetui.commands.encoders import Opened, open_encoder, open_model, run_option
 from saetui.commands.options import json_option, setup_options
 from saetui.commands.output import emit_json, say
+from saetui.commands.reading import Reading
 from saetui.features.results import Context, Contexts
 from saetui.setup import Setup
 
@@ -103,7 +102,7 @@ def _index(
     from saetui.split.graft import Graft
 
     check_feature(opened.encoder, feature, opened.name)  # before the corpus is read, not after
-    progress = _Progress()
+    progress = Reading()
     store = RowStore(lm, open_rows(setup, lm.tokenizer, "train", lambda share, line: progress.say(line)))
     encoder = opened.encoder
     plain = FeatureIndex(store, encoder.narrow if isinstance(encoder, Graft) else encoder, opened.name)
@@ -117,24 +116,3 @@ def _index(
     while not index.complete:
         index.advance()
     return index
-
-
-class _Progress:
-    """Says how far the corpus is read: on a terminal in one line, otherwise every few seconds."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._said = monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        self.say(f"reading the corpus: {done:,} of {total:,} tokens")
-
-    def say(self, line: str) -> None:
-        if monotonic() - self._said >= (0.2 if self._live else 5):
-            self._said = monotonic()
-            click.echo(f"\r{line}\x1b[K" if self._live else line, err=True, nl=not self._live)
-
-    def end(self) -> None:
-        """Leaves nothing of it on a terminal."""
-        if self._live:
-            click.echo("\r\x1b[K", err=True, nl=False)

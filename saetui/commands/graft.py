@@ -9,6 +9,7 @@ import click
 
 from saetui.commands.options import json_option, setup_options
 from saetui.commands.output import emit_json, say
+from saetui.commands.reading import Reading
 from saetui.commands.recipe_options import build_recipe, chosen_values, recipe_options
 from saetui.commands.target_threshold import lacks_threshold, with_threshold
 from saetui.features.results import Child
@@ -111,17 +112,24 @@ def _graft(
         say(warning)
     narrow = narrow.to(lm.device)
     # What `saetui contexts` or the workbench have read of the corpus is read again from the disk.
-    with closing(RowStore(lm, open_rows(setup, lm.tokenizer, "train"))) as store:
+    reading = Reading()
+    rows = open_rows(setup, lm.tokenizer, "train", lambda share, line: reading.say(line))
+    with closing(RowStore(lm, rows)) as store:
         if lacks_threshold(setup, recipe, chosen):
             recipe = with_threshold(recipe, narrow, store)
         say(f"grafting {recipe.children} children onto feature {recipe.target} …")
+
+        def on_gather(found: int, read: int) -> None:
+            reading.say(f"reading the corpus: {found:,} hot tokens in {read:,}")
+
         if save:
             with own_run(runs_root(), setup, recipe, note) as context:
-                graft, report = record(context, setup, recipe, lm, narrow, store)
+                graft, report = record(context, setup, recipe, lm, narrow, store, on_gather)
             run = context.run.id
         else:
             run = ""
-            graft, report = graft_target(lm, narrow, store.rows, recipe, store=store)
+            graft, report = graft_target(lm, narrow, store.rows, recipe, on_gather, store=store)
+        reading.end()
     found = split_report(
         lm,
         graft,

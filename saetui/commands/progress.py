@@ -1,13 +1,11 @@
 """The progress of a run as lines of text: on a terminal one line that is kept up to date, and above it a
 line per evaluation and event; in a pipe whole lines, and of the training only one every few seconds."""
 
-import time
 from typing import Any, TextIO
 
 from saetui.commands.live_line import LiveLine
+from saetui.line_pace import LinePace
 from saetui.runs.status import RunStatus
-
-_EVERY_S = 5.0
 
 
 def tokens_text(tokens: float) -> str:
@@ -95,7 +93,7 @@ class Progress:
         self._total = total
         self._said = ""
         self._latest: dict[str, Any] | None = None
-        self._next_line = 0.0
+        self._pace = LinePace()
 
     def record(self, record: dict[str, Any]) -> None:
         if "kind" in record:
@@ -115,8 +113,7 @@ class Progress:
         else:
             line = "starting" if status.state in ("queued", "running") else ""
         self._line.draw(line)
-        if not self._line.live and line and line != self._said and time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + _EVERY_S
+        if not self._line.live and line and line != self._said and self._pace.due():
             self._say(line)
 
     def close(self) -> None:

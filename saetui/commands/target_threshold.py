@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from saetui.commands.output import say
+from saetui.commands.reading import Reading
 from saetui.setup import Setup
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.split.threshold import has_own_threshold, threshold_of
@@ -31,7 +32,8 @@ def with_threshold(recipe: R, narrow: "SAE", store: "RowStore") -> R:
 
     index = FeatureIndex(store, narrow)
     try:
-        index.build(LEAST_TOKENS)
+        index.build(LEAST_TOKENS, reading := Reading())
+        reading.end()
         strongest = float(index.statistics.max_activation[recipe.target])
     finally:
         index.close()

@@ -129,6 +129,7 @@ def record(
     lm: LanguageModel,
     narrow: SAE,
     store: RowStore,
+    on_gather: Callable[[int, int], None] = lambda found, read: None,
 ) -> tuple[Graft, GraftReport]:
     """Grafts on the rows of ``store`` and writes the run: metrics, an evaluation on held-out rows, ``graft/``
     and a ``grafted`` event with the report. Leaves the run where it is asked to."""
@@ -146,6 +147,7 @@ def record(
         narrow,
         store.rows,
         recipe,
+        on_gather,
         on_progress=progress,
         should_stop=should_stop,
         store=store,

@@ -9,6 +9,7 @@ import numpy as np
 from saetui.corpus import extract, installed
 from saetui.corpus.local_docs import LocalDocs
 from saetui.corpus.tokenizer import Tokenizer
+from saetui.line_pace import LinePace
 from saetui.lm.one_layer import OneLayer
 from saetui.worlds.recipes import REAL_LM, TOKENIZER_CHARACTERS, LMRecipe
 from saetui.worlds.train_lm import NextTokens, train_lm, with_next
@@ -21,7 +22,13 @@ VALIDATION_ROWS = 2_000
 
 def rows(tokenizer: Tokenizer) -> tuple[LocalDocs, LocalDocs]:
     """Training rows and held-out rows."""
-    return LocalDocs(tokenizer, progress=lambda _, line: log.info(line)), LocalDocs(tokenizer, "eval")
+    pace = LinePace()
+
+    def say(_: float, line: str) -> None:
+        if pace.due():
+            log.info(line)
+
+    return LocalDocs(tokenizer, progress=say), LocalDocs(tokenizer, "eval")
 
 
 def learn_tokenizer(lm: Path) -> None:
