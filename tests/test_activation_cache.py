@@ -216,7 +216,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(monkeypatch: pytest.MonkeyP
     def full(path: Path, data: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(activation_cache, "write_atomically", full)
+    monkeypatch.setattr(activation_cache, "write_atomic", full)
     again = cached(given, said)[0]
     assert torch.equal(batches(again), expected)
     assert sum("No space left on device" in line for line in said) == 1

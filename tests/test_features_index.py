@@ -251,7 +251,7 @@ def test_full_disk_when_saving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         raise OSError(28, "No space left on device")
 
     _, index = opened(tmp_path)
-    monkeypatch.setattr("saetui.features.index.write_atomically", full)
+    monkeypatch.setattr("saetui.features.index.write_atomic", full)
     index.build(3000)
     assert "No space left" in index.store.warning and index.contexts(3).tokens_read >= 3000
 

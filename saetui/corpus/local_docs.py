@@ -14,7 +14,6 @@ split was asked for first and however far the other was read.
 """
 
 import fcntl
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save as to_safetensors
 
+from saetui.atomic import write_atomic
 from saetui.corpus import extract, installed
 from saetui.corpus.installed import Split
 from saetui.corpus.tokenizer import Tokenizer
@@ -179,7 +179,7 @@ class _Build:
             if not documents:
                 return False
             tensors = self._part(documents, parts)
-            _write_atomically(parts.path(known), to_safetensors(tensors))
+            write_atomic(parts.path(known), to_safetensors(tensors))
             parts.refresh()
             return True
 
@@ -201,7 +201,7 @@ class _Build:
             path = self._folder / "documents.tsv"
             if not path.exists():
                 lines = [f"{source.name}\t{source.path}\n" for source in self._list_sources()]
-                _write_atomically(path, "".join(lines).encode())
+                write_atomic(path, "".join(lines).encode())
             lines = path.read_text(encoding="utf-8").splitlines()
             self._sources = [installed.Source(*line.split("\t")) for line in lines]
         return self._sources
@@ -232,12 +232,3 @@ class _Build:
         rows = np.full((count, self._seq_len), self._tokenizer.bos_token_id, np.uint16)
         rows[:, 1:] = tokens[: count * width].reshape(count, width)
         return rows, tokens[count * width :].copy()
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}")  # one name is enough: the build lock is held
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -6,7 +6,6 @@ a lock; a killed one loses at most the shard that it was in.
 """
 
 import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from saetui.atomic import write_atomic
 from saetui.corpus.rows import as_tokens
 from saetui.corpus.tokenizer import Tokenizer
 from saetui.errors import UserError
@@ -150,7 +150,11 @@ class PackedRows:
         rows[:, self.seq_len - self._width :] = tokens[: count * self._width].reshape(count, self._width)
         rest = tokens[count * self._width :].copy()
         shard = {"rows": rows, "rest": rest, "next": np.array([document], np.int64)}
-        _write_atomically(self._path(len(self._shards)), save(shard))
+        path = self._path(len(self._shards))
+        try:
+            write_atomic(path, save(shard))
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror} (set SAETUI_CACHE)") from None
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -164,16 +168,3 @@ class PackedRows:
         with handle:
             fcntl.flock(handle, fcntl.LOCK_EX)  # let go when the file is closed, also by a kill
             yield
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror} (set SAETUI_CACHE)") from None

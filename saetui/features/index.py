@@ -12,10 +12,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from saetui.atomic import write_atomic
 from saetui.features import contexts
 from saetui.features.encoder import Encoder, check_feature, encode_feature, encoder_hash
 from saetui.features.results import Contexts, Densities
-from saetui.features.row_store import RowStore, try_lock, write_atomically
+from saetui.features.row_store import RowStore, try_lock
 from saetui.features.statistics import FeatureStatistics
 
 SAVE_EVERY = 10.0
@@ -127,7 +128,7 @@ class FeatureIndex:
         about = {"rows": str(self.rows_read), "ended": str(int(self.ended))}
         try:
             self.store.save()
-            write_atomically(self._file, save(self.statistics.tensors(), about))
+            write_atomic(self._file, save(self.statistics.tensors(), about))
         except OSError as error:
             self.store.warning = f"{self._folder}: {error.strerror}; the index is not kept"
 

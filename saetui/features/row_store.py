@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from saetui.atomic import write_atomic
 from saetui.corpus.rows import TokenRows
 from saetui.lm.base import LanguageModel
 from saetui.settings import cache_root, load_settings
@@ -138,7 +139,7 @@ class RowStore:
             for file in self._files:
                 os.fsync(file.fileno())
             state = {"tokens": self.token_rows, "activations": self.activation_rows}
-            write_atomically(self.folder / "rows.json", json.dumps(state).encode())
+            write_atomic(self.folder / "rows.json", json.dumps(state).encode())
 
     def close(self) -> None:
         """Saves, and lets another process append."""
@@ -204,20 +205,6 @@ def try_lock(folder: Path) -> BinaryIO | None:
         lock.close()
         return None
     return lock
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """A reader sees the old file or the new one, also after a crash."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def identity(lm: LanguageModel, rows: TokenRows) -> str:

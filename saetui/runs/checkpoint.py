@@ -16,8 +16,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from saetui.atomic import sync_folder
 from saetui.errors import UserError
-from saetui.runs.files import DISK_FULL, sync_folder
+from saetui.runs.files import DISK_FULL
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -23,9 +23,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from saetui.atomic import sync_folder, write_atomic
 from saetui.errors import UsageError, UserError
 from saetui.runs import lock
-from saetui.runs.files import signature, sync_folder, write_atomic
+from saetui.runs.files import signature
 from saetui.runs.tail import read_records
 from saetui.setup import Setup
 from saetui.split.recipe import GraftRecipe, SplitRecipe

@@ -30,7 +30,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from saetui.features.row_store import write_atomically
+from saetui.atomic import write_atomic
 from saetui.settings import cache_root, load_settings
 from saetui.split.filtered import FilteredRows, Piece, Poll
 from saetui.split.recipe import SplitRecipe
@@ -133,9 +133,9 @@ class ActivationCache:
         about = self.folder / "about.json"
         try:
             if not about.exists():
-                write_atomically(about, json.dumps(self._pieces.about(), indent=1).encode())
+                write_atomic(about, json.dumps(self._pieces.about(), indent=1).encode())
             if self._make_room(len(data)):
-                write_atomically(self._path(number), data)
+                write_atomic(self._path(number), data)
                 return
             why = f"the cache is full ({self._limit / 1e9:.1f} GB, half of cache_gb in the settings)"
         except OSError as error:

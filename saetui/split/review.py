@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from saetui.atomic import write_atomic
 from saetui.errors import UsageError
-from saetui.runs.files import write_atomic
 from saetui.runs.journal import Journal
 from saetui.runs.tail import read_records
 from saetui.split.verdict import CRITERIA, ChildVerdict, CriterionResult, Judgement

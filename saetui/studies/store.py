@@ -17,9 +17,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from saetui.atomic import write_atomic
 from saetui.errors import UsageError, UserError
 from saetui.runs import lock
-from saetui.runs.files import signature, write_atomic
+from saetui.runs.files import signature
 from saetui.runs.store import LIVE, Run
 from saetui.runs.tail import read_records
 from saetui.setup import Setup

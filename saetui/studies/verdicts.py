@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saetui.runs.files import write_atomic
+from saetui.atomic import write_atomic
 from saetui.runs.store import Run
 from saetui.split.review import read_review, store_judgement
 
