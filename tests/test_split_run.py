@@ -188,6 +188,18 @@ def options(setup: Setup) -> list[str]:
     ]  # fmt: skip
 
 
+def test_a_run_on_a_gpu_records_the_memory_that_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[torch.device] = []
+
+    def reserved(device: torch.device) -> int:
+        asked.append(device)
+        return 3 * 2**30
+
+    monkeypatch.setattr("torch.cuda.max_memory_reserved", reserved)
+    assert wide.gpu_memory(torch.device("cuda:1")) == {"gpu_memory": 3 * 2**30}
+    assert wide.gpu_memory(torch.device("cpu")) == {} and asked == [torch.device("cuda:1")]
+
+
 def test_the_graft_command_lists_children_and_keeps_a_run(setup: Setup, isolated_places: Path) -> None:
     target, threshold = hot_feature()
     arguments = [

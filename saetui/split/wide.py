@@ -6,6 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from saetui import embedded
 from saetui.corpus.rows import TokenRows
 from saetui.errors import UsageError, UserError
@@ -22,6 +24,7 @@ from saetui.split.criteria import load_criteria
 from saetui.split.data import ShuffledActivations
 from saetui.split.evaluate import Evaluation, LossRecovered, Quality, as_metrics
 from saetui.split.filtered import FilteredRows
+from saetui.split.inputs import record_inputs
 from saetui.split.loss import narrow_sae
 from saetui.split.matmul import choose_matmul, use_matmul
 from saetui.split.outcome import criteria_for
@@ -62,6 +65,7 @@ class _WideRun:
         checkpoint = context.latest_checkpoint()
         self._choose_matmul(checkpoint[1]["matmul"] if checkpoint else None)
         self.rows = open_rows(self.setup, lm.tokenizer, "train")
+        record_inputs(context, lm, narrow, self.rows)
         pieces = ActivationCache(FilteredRows(lm, self.rows, recipe, narrow), recipe, self._say_cache)
         source = ShuffledActivations(pieces, recipe, narrow)
         self.trainer = Trainer(recipe, source, lm.d_in, narrow, lm.device)
@@ -91,7 +95,7 @@ class _WideRun:
             except _Asked:
                 continue
             if trainer.done or pace.due():
-                context.metric(**trainer.metrics(), **pace.take(trainer.tokens))
+                context.metric(**trainer.metrics(), **pace.take(trainer.tokens), **gpu_memory(self.lm.device))
             if trainer.step >= record_at and self.trace.prompts:
                 context.metric(tokens=trainer.tokens, step=trainer.step, probes=self._probes())
                 record_at = next_record(trainer.step)
@@ -194,6 +198,12 @@ class _Pace:
         self._rate = rate if self._rate is None else self._rate + weight * (rate - self._rate)
         self._tokens, self._since = tokens, now
         return {"tokens_per_s": rate, "eta_s": max(0, self._total - tokens) / self._rate}
+
+
+def gpu_memory(device: torch.device) -> dict[str, int]:
+    """``gpu_memory``: the most bytes that PyTorch has held of the run's GPU, its cache included; on the CPU
+    nothing."""
+    return {"gpu_memory": torch.cuda.max_memory_reserved(device)} if device.type == "cuda" else {}
 
 
 def _crossed(every: int, before: int, after: int) -> bool:

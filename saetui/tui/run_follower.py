@@ -14,7 +14,7 @@ from saetui.runs.store import Run
 from saetui.runs.tail import Tail
 from saetui.tui.widgets.series import Series
 
-PERCENT = ("dead", "kept", "ce_recovered", "gpu_use")
+PERCENT = ("dead", "kept", "ce_recovered")
 """Metrics that are shares of one, kept here in percent."""
 _NOT_METRICS = frozenset(("v", "i", "t", "tokens", "step", "eval", "kind", "probes"))
 EVENTS = 200

@@ -39,7 +39,7 @@ def fields(snapshot: Snapshot, gpu: GpuReading | None) -> list[tuple[str, str]]:
     add("kept", _percent(latest, "kept"))
     used = _number(latest, "gpu_memory")
     if gpu is not None or used is not None:
-        use = gpu.use if gpu and gpu.use is not None else _number(latest, "gpu_use")
+        use = gpu.use if gpu else None
         memory = gpu.memory_used if gpu and gpu.memory_used is not None else used
         of = f" of {size(gpu.memory_total)}" if gpu and gpu.memory_total else ""
         parts = [percent(use, 2) if use is not None else "", size(memory) + of if memory else ""]
