@@ -12,6 +12,9 @@ from saetui.setup import Setup
 @setup_options
 def command(setup: Setup) -> None:
     """Open the workbench, on an embedded world or on any model."""
+    from saetui.tui import collector
+
+    collector.postpone()
     from saetui.tui.terminal import prepare_terminal
 
     prepare_terminal(sys.stdin.isatty() and sys.stdout.isatty())

@@ -13,6 +13,7 @@ from textual.screen import Screen
 from saetui import settings
 from saetui.errors import UserError
 from saetui.setup import Setup
+from saetui.tui import collector
 from saetui.tui.actions import ACTIONS, bindings, by_id
 from saetui.tui.poller import Poller
 from saetui.tui.run_watch import RunWatch
@@ -56,6 +57,7 @@ class Workbench(App[None]):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
+        collector.resume()
         self.run_worker(self.session.start(), group="engine", exclusive=True)
         self._poller.start()
 

@@ -9,7 +9,6 @@ from textual.app import ComposeResult
 from textual.message import Message
 
 from saetui.errors import UserError
-from saetui.features.results import Child, Context
 from saetui.tui.panes.pane import Pane
 from saetui.tui.panes.pane_table import PaneTable
 from saetui.tui.run_watch import RunWatch
@@ -22,6 +21,7 @@ from saetui.tui.widgets.visible import visible
 
 if TYPE_CHECKING:
     from saetui.engine.messages import EncoderInfo
+    from saetui.features.results import Child, Context
     from saetui.runs.store import Run
     from saetui.split.recipe import GraftRecipe
 
@@ -194,6 +194,7 @@ class ChildrenPane(Pane):
             self.say(f"{bar(share)} {100 * share:.0f} % {message.get('message') or what}")
             if partial := message.get("partial"):
                 from saetui.engine.messages import decode
+                from saetui.features.results import Child
 
                 self._fill(decode(list[Child], partial))
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.app import ComposeResult
 from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Static
 
-from saetui.features.results import Contexts
 from saetui.tui.panes.pane import Pane
 from saetui.tui.selection import Selected
 from saetui.tui.session import Session
 from saetui.tui.widgets.context_list import ContextList, Section
-from saetui.tui.widgets.histogram import Histogram
 from saetui.tui.widgets.numbers import percent, short
+
+if TYPE_CHECKING:
+    from saetui.features.results import Contexts
 
 AGAIN_S = 2.0
 """Seconds between two looks at a feature while the corpus is still being read."""
@@ -38,11 +41,9 @@ class ContextsPane(Pane):
 
     def compose_content(self) -> ComposeResult:
         yield Static("", classes="facts", markup=False)
-        yield Histogram()
         yield ContextList(empty="")
 
     def on_mount(self) -> None:
-        self.query_one(Histogram).display = False
         self._again = self.set_interval(AGAIN_S, self._look_again, pause=True)
         super().on_mount()
 
@@ -82,9 +83,7 @@ class ContextsPane(Pane):
             f"density {percent(known.density)} · max {known.max_activation:.2f} · "
             f"fired on {short(known.fired)} of {short(known.tokens_read)} tokens{reading}"
         )
-        histogram = self.query_one(Histogram)
-        histogram.display = known.fired > 0
-        histogram.show(known.edges, known.histogram)
+        self._show_histogram(known)
         if self.intervals:
             sections = [
                 Section(f"{i.low:.2f} < activation ≤ {i.high:.2f}, {short(i.count)} tokens:", i.contexts)
@@ -97,6 +96,16 @@ class ContextsPane(Pane):
         self.border_subtitle = (
             "quantile intervals · i top" if self.intervals else "top · i intervals · x wider"
         )
+
+    def _show_histogram(self, known: Contexts) -> None:
+        # It comes with the first feature that fires: it and its imports are nothing to wait for before.
+        from saetui.tui.widgets.histogram import Histogram
+
+        if known.fired and not self.query(Histogram):
+            self.mount(Histogram(), before=self.query_one(ContextList))
+        for histogram in self.query(Histogram):
+            histogram.display = known.fired > 0
+            histogram.show(known.edges, known.histogram)
 
     def as_text(self) -> str:
         return "\n".join(

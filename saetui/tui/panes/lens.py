@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
-from saetui.features.results import Lens, Neighbour
 from saetui.tui.panes.pane import Pane
 from saetui.tui.panes.pane_table import PaneTable, logit_table
 from saetui.tui.selection import Selected
 from saetui.tui.session import Session
 from saetui.tui.widgets.table import Column
+
+if TYPE_CHECKING:
+    from saetui.features.results import Lens, Neighbour
 
 
 class LensPane(Pane):
@@ -57,7 +60,7 @@ class LensPane(Pane):
 
     def on_table_selected(self, message: PaneTable.Selected) -> None:
         message.stop()
-        if isinstance(message.row, Neighbour):
+        if message.table.id == "neighbours":
             self.post_message(self.FeatureChosen(Selected(message.row.sae, message.row.feature)))
 
     def as_text(self) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
-from saetui.features.results import FeatureActivation, TokenLogit
 from saetui.tui.widgets.table import Column, Table
 from saetui.tui.widgets.visible import visible
+
+if TYPE_CHECKING:
+    from saetui.features.results import FeatureActivation, TokenLogit
 
 
 def without(bindings: Sequence[BindingType], *actions: str) -> list[BindingType]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -10,13 +10,15 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from saetui.features.results import PromptProbe, TokenProbe
 from saetui.tui.panes.pane import Pane
 from saetui.tui.panes.pane_table import PaneTable, feature_table, without
 from saetui.tui.selection import Selected
 from saetui.tui.session import Session
 from saetui.tui.widgets.prompt_strip import PromptStrip
 from saetui.tui.widgets.visible import visible
+
+if TYPE_CHECKING:
+    from saetui.features.results import PromptProbe, TokenProbe
 
 
 class TokenStrip(PromptStrip, inherit_bindings=False):

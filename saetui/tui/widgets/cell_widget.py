@@ -1,15 +1,15 @@
 """A widget drawn as a grid of cells, which sends to the terminal only the cells that changed."""
 
 from rich.segment import Segment
-from rich.style import Style
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
 from saetui.tui.widgets.canvas import Grid
+from saetui.tui.widgets.styles import LineStyles
 
 
-class CellWidget(Widget):
+class CellWidget(LineStyles, Widget):
     """Subclasses draw; :meth:`redraw` compares with what is shown and refreshes the spans that differ.
 
     Style names of the grid are component classes: ``axis`` is ``{STYLE_PREFIX}--axis``.
@@ -20,7 +20,6 @@ class CellWidget(Widget):
     def __init__(self, name: str | None = None, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(name=name, id=id, classes=classes)
         self._shown: Grid | None = None
-        self._styles_by_name: dict[str, Style] = {}
 
     def draw(self, width: int, height: int) -> Grid:
         """The content at this size."""
@@ -44,16 +43,5 @@ class CellWidget(Widget):
         if self._shown is None or (self._shown.width, self._shown.height) != (width, height):
             self._shown = self.draw(width, height)
         if y >= self._shown.height:
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self._style())
         return Strip([Segment(text, self._style(name)) for text, name in self._shown.runs(y)], width)
-
-    def notify_style_update(self) -> None:
-        self._styles_by_name.clear()
-        super().notify_style_update()
-
-    def _style(self, name: str) -> Style:
-        if name not in self._styles_by_name:
-            self._styles_by_name[name] = (
-                self.get_component_rich_style(f"{self.STYLE_PREFIX}--{name}") if name else self.rich_style
-            )
-        return self._styles_by_name[name]

@@ -1,8 +1,10 @@
 """Top-activating tokens in their contexts: one line each, the tokens under each other, thousands of lines."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -14,9 +16,12 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from saetui.features.results import Context
 from saetui.tui.widgets.numbers import si
+from saetui.tui.widgets.styles import LineStyles
 from saetui.tui.widgets.visible import head, pad, tail, visible
+
+if TYPE_CHECKING:
+    from saetui.features.results import Context
 
 SHADES = 4
 _VALUE = 7
@@ -106,9 +111,10 @@ class Section:
     contexts: Sequence[Context]
 
 
-class ContextList(ScrollView, can_focus=True):
+class ContextList(LineStyles, ScrollView, can_focus=True):
     """A virtual list: only the lines on the screen are ever drawn. Fill it with :meth:`show`."""
 
+    STYLE_PREFIX = "context-list"
     COMPONENT_CLASSES: ClassVar = {
         *(f"context-list--shade-{i}" for i in range(SHADES + 1)),
         *(f"context-list--token-{i}" for i in range(SHADES + 1)),
@@ -148,14 +154,14 @@ class ContextList(ScrollView, can_focus=True):
     class Highlighted(Message):
         """The cursor came to ``context``, the ``index``-th of all."""
 
-        def __init__(self, list: "ContextList", index: int, context: Context) -> None:
+        def __init__(self, list: ContextList, index: int, context: Context) -> None:
             super().__init__()
             self.list = list
             self.index = index
             self.context = context
 
         @property
-        def control(self) -> "ContextList":
+        def control(self) -> ContextList:
             return self.list
 
     class Selected(Highlighted):
@@ -175,12 +181,11 @@ class ContextList(ScrollView, can_focus=True):
         self._largest = 0.0
         self._left = 0
         self._at = 0
-        self._styles_by_name: dict[str, Style] = {}
 
     @property
     def contexts(self) -> list[Context]:
         """All contexts shown, headings left out."""
-        return [line for line in self._lines if isinstance(line, Context)]
+        return [line for line in self._lines if not isinstance(line, str)]
 
     @property
     def index(self) -> int:
@@ -190,7 +195,7 @@ class ContextList(ScrollView, can_focus=True):
     @property
     def highlighted(self) -> Context | None:
         line = self._lines[self._contexts[self._at]] if self._contexts else None
-        return line if isinstance(line, Context) else None
+        return None if isinstance(line, str) else line
 
     def show(
         self, sections: Sequence[Section] | Sequence[Context], largest: float = 0.0, empty: str = ""
@@ -214,7 +219,7 @@ class ContextList(ScrollView, can_focus=True):
         if lines == self._lines and largest in (0.0, self._largest):
             return
         self._lines = lines
-        self._contexts = [i for i, line in enumerate(lines) if isinstance(line, Context)]
+        self._contexts = [i for i, line in enumerate(lines) if not isinstance(line, str)]
         found = self.contexts
         self._largest = largest or max((context.activation for context in found), default=0.0)
         self._left = max(map(left_width, found[:_MEASURED]), default=0)
@@ -278,7 +283,7 @@ class ContextList(ScrollView, can_focus=True):
         if not self._lines and y == 0:
             return Strip([Segment(pad(self.empty, width), self._style("empty"))], width)
         if line >= len(self._lines):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self._style())
         content = self._lines[line]
         if isinstance(content, str):
             return Strip([Segment(pad(content, width), self._style("heading"))], width)
@@ -291,10 +296,6 @@ class ContextList(ScrollView, can_focus=True):
             segments = [Segment(s.text, (s.style or Style.null()) + Style(bold=True)) for s in segments]
         return Strip(segments, width)
 
-    def notify_style_update(self) -> None:
-        self._styles_by_name.clear()
-        super().notify_style_update()
-
     def on_focus(self) -> None:
         self._refresh_line(self._contexts[self._at] if self._contexts else 0)
 
@@ -303,8 +304,3 @@ class ContextList(ScrollView, can_focus=True):
 
     def _refresh_line(self, line: int) -> None:
         self.refresh(Region(0, line - self.scroll_offset.y, self.size.width, 1))
-
-    def _style(self, name: str) -> Style:
-        if name not in self._styles_by_name:
-            self._styles_by_name[name] = self.get_component_rich_style(f"context-list--{name}")
-        return self._styles_by_name[name]

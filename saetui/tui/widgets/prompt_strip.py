@@ -1,7 +1,9 @@
 """A probed prompt as a strip of tokens, each with the activation of the followed feature under it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.cells import cell_len
 from textual import events
@@ -9,12 +11,14 @@ from textual.binding import Binding
 from textual.geometry import Size
 from textual.message import Message
 
-from saetui.features.results import PromptProbe, TokenProbe
 from saetui.tui.widgets.canvas import Grid
 from saetui.tui.widgets.cell_widget import CellWidget
 from saetui.tui.widgets.context_list import SHADES, shade
 from saetui.tui.widgets.numbers import si
 from saetui.tui.widgets.visible import head, visible
+
+if TYPE_CHECKING:
+    from saetui.features.results import PromptProbe, TokenProbe
 
 
 @dataclass(frozen=True)
@@ -79,13 +83,13 @@ class PromptStrip(CellWidget, can_focus=True):
     class TokenHighlighted(Message):
         """The cursor came to ``token``."""
 
-        def __init__(self, strip: "PromptStrip", token: TokenProbe) -> None:
+        def __init__(self, strip: PromptStrip, token: TokenProbe) -> None:
             super().__init__()
             self.strip = strip
             self.token = token
 
         @property
-        def control(self) -> "PromptStrip":
+        def control(self) -> PromptStrip:
             return self.strip
 
     def __init__(

@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from saetui.tui.widgets.styles import LineStyles
 from saetui.tui.widgets.visible import pad
 
 Row = TypeVar("Row")
@@ -50,9 +51,10 @@ def fit_columns(columns: Sequence[Column[Any]], width: int) -> list[tuple[Column
     return [(c, c.width + (spare if c.grow else 0)) for c in kept]
 
 
-class Table(ScrollView, Generic[Row], can_focus=True):
+class Table(LineStyles, ScrollView, Generic[Row], can_focus=True):
     """Rows are any objects; ``key`` tells them apart, so that a refill keeps the cursor on its row."""
 
+    STYLE_PREFIX = "table"
     COMPONENT_CLASSES: ClassVar = {
         f"table--{part}" for part in ("header", "cursor", "good", "bad", "busy", "idle", "empty", "filter")
     }
@@ -310,9 +312,9 @@ class Table(ScrollView, Generic[Row], can_focus=True):
             )
             return Strip([Segment(pad("  " + text, width), self._style("empty"))], width)
         if index >= len(self._rows):
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self._style())
         here = index == self._at
-        base = self._style("cursor") if here else self.rich_style
+        base = self._style("cursor" if here else "")
         row, cells = self._rows[index], self._cells[index]
         segments = [Segment("▸ " if here else "  ", base)]
         for column, size in fit_columns(self.columns, width - 2):
@@ -335,6 +337,3 @@ class Table(ScrollView, Generic[Row], can_focus=True):
             title = pad(column.title, size - cell_len(arrow)).rstrip() + arrow
             text += pad(title, size, column.right) + "  "
         return Strip([Segment(text, style)]).adjust_cell_length(width, style)
-
-    def _style(self, name: str) -> Style:
-        return self.get_component_rich_style(f"table--{name}")
