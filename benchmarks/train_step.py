@@ -36,16 +36,17 @@ RESULTS = Path(__file__).parent / "results"
 class Plain(nn.Module):
     """The usual module: autograd through everything, decoder rows brought to norm 1 before each step."""
 
-    def __init__(self, sae: SAE) -> None:
+    def __init__(self, sae: SAE, lr: float = LR, l1_coeff: float = L1) -> None:
         super().__init__()
+        self.l1_coeff = l1_coeff
         self.W_enc, self.b_enc = nn.Parameter(sae.W_enc.clone()), nn.Parameter(sae.b_enc.clone())
         self.W_dec, self.b_dec = nn.Parameter(sae.W_dec.clone()), nn.Parameter(sae.b_dec.clone())
-        self.adam = torch.optim.Adam(self.parameters(), lr=LR, betas=(0.9, 0.99))
+        self.adam = torch.optim.Adam(self.parameters(), lr=lr, betas=(0.9, 0.99))
 
     def step(self, x: Tensor) -> None:
         acts = torch.relu((x - self.b_dec) @ self.W_enc + self.b_enc)
         x_hat = acts @ self.W_dec + self.b_dec
-        loss = (x_hat - x).pow(2).sum(-1).mean(0) + L1 / len(x) * acts.sum()
+        loss = (x_hat - x).pow(2).sum(-1).mean(0) + self.l1_coeff / len(x) * acts.sum()
         loss.backward()
         with torch.no_grad():
             unit = self.W_dec / self.W_dec.norm(dim=-1, keepdim=True)

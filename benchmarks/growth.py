@@ -1,0 +1,116 @@
+"""How the cost of training grows with the width of the SAE, and with the length of a run.
+
+By width: one step on 1024 tokens of 512 dimensions, dense and with 32 features active, each width in a
+process of its own. By length: one sparse run at 512 → 4096 with the language model, read at every doubling.
+Rates are tokens per CPU second.
+
+    python -m benchmarks.growth [--tokens 1000000]
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks._measure import D_MODEL, D_SAE
+
+WIDTHS = tuple(2**i for i in range(9, 17))
+BATCH, L0, REPEATS = 1024, 32, 3
+RESULTS = Path(__file__).parent / "results"
+
+
+def rss_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def width(d_sae: int) -> dict[str, Any]:
+    import torch
+
+    from benchmarks.train_step import with_l0
+    from saetui.split.init import initial_sae
+    from saetui.split.matmul import choose_matmul
+    from saetui.split.recipe import SplitRecipe
+    from saetui.split.step import TrainStep
+
+    choose_matmul(BATCH, D_MODEL, d_sae)
+    x = torch.randn(BATCH, D_MODEL, generator=torch.Generator().manual_seed(0)) * 0.5
+    sae = initial_sae(SplitRecipe(init="random", d_sae=d_sae), D_MODEL)
+    step = TrainStep(with_l0(sae, x[:256], L0), batch_size=BATCH)
+    found: dict[str, Any] = {"d_sae": d_sae}
+    for name, sparse in (("sparse", True), ("dense", False)):
+        seconds: list[float] = []
+        for _ in range(1 + REPEATS):  # the first warms up
+            step.sparse = sparse
+            used = time.process_time()
+            step(x, x, lr=1e-12, l1_coeff=1.0)
+            seconds.append(time.process_time() - used)
+        found[name] = BATCH / statistics.median(seconds[1:])
+        found[f"{name}_rss_mib"] = rss_mib()
+    return found
+
+
+def length(tokens: int) -> list[dict[str, Any]]:
+    from benchmarks.queries import RandomRows, language_model
+    from benchmarks.train_step import with_l0
+    from saetui.split.data import ShuffledActivations
+    from saetui.split.filtered import FilteredRows
+    from saetui.split.init import initial_sae
+    from saetui.split.matmul import choose_matmul
+    from saetui.split.recipe import SplitRecipe
+    from saetui.split.trainer import Trainer
+
+    recipe = SplitRecipe(init="random", data="all", d_sae=D_SAE, tokens=tokens, lr=1e-12)
+    choose_matmul(2048, D_MODEL, D_SAE)
+    pieces = FilteredRows(language_model(), RandomRows(), recipe)
+    trainer = Trainer(recipe, ShuffledActivations(pieces, recipe), D_MODEL)
+    sae = with_l0(initial_sae(recipe, D_MODEL), pieces.read(0).x[:512].float(), L0)
+    trainer.core.b_enc.copy_(sae.b_enc)
+    trainer.core.sparse = True
+    found, at, used = [], tokens // 8, time.process_time()
+    while not trainer.done:
+        trainer.advance()
+        if trainer.tokens >= at or trainer.done:
+            rate = trainer.tokens / (time.process_time() - used)
+            found.append({"tokens": trainer.tokens, "rate": rate, "rss_mib": rss_mib()})
+            at *= 2
+    return found
+
+
+def inside(what: str, value: int) -> Any:
+    """``what(value)`` in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.growth", "--inside", what, "--tokens", str(value)]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--tokens", type=int, default=1_000_000, help="of the longest run")
+    parser.add_argument("--inside", choices=("width", "length"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.inside:
+        print(json.dumps({"width": width, "length": length}[options.inside](options.tokens)))
+        return 0
+    print(f"  {'d_sae':>8} {'dense':>9} {'RSS MiB':>8} {f'L0 {L0}':>9} {'RSS MiB':>8}")
+    widths = []
+    for d_sae in WIDTHS:
+        widths.append(one := inside("width", d_sae))
+        print(
+            f"  {d_sae:8,} {one['dense']:9,.0f} {one['dense_rss_mib']:8,.0f} {one['sparse']:9,.0f} "
+            f"{one['sparse_rss_mib']:8,.0f}"
+        )
+    lengths = inside("length", options.tokens)
+    print(f"  {'tokens':>10} {'tokens/CPU-s':>13} {'RSS MiB':>8}")
+    for one in lengths:
+        print(f"  {one['tokens']:10,} {one['rate']:13,.0f} {one['rss_mib']:8,.0f}")
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "growth.json").write_text(json.dumps({"widths": widths, "lengths": lengths}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
