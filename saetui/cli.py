@@ -31,7 +31,7 @@ COMMANDS = {
     "compare": "which children two runs of one target share, and at what cost",
     "replacing": "when the target of a run was overtaken, and by which feature",
     "study": "a grid of runs from one file: run it, follow it, its table",
-    "export": "write a run as Markdown or JSON",
+    "export": "write a run or a study as Markdown, HTML, JSON or CSV",
     "settings": "where the settings are, and what they say",
 }
 

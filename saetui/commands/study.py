@@ -1,7 +1,5 @@
 """``saetui study``: a grid of runs, described in a file, carried out in the background, read as one table."""
 
-import csv
-import io
 import re
 import sys
 import time
@@ -14,10 +12,12 @@ from click.core import ParameterSource
 
 from saetui.commands.live_line import LiveLine
 from saetui.commands.options import json_option, setup_options
-from saetui.commands.output import emit_json, say
+from saetui.commands.output import csv_text, emit_json, say
 from saetui.commands.progress import duration_text, tokens_text
-from saetui.commands.study_tables import Table, cell_records, curve_records, markdown, tables
+from saetui.commands.study_tables import cell_records, curve_records, tables
 from saetui.errors import UsageError
+from saetui.reports import markdown
+from saetui.reports.document import Table
 from saetui.runs.launcher import survives_logout
 from saetui.settings import runs_root
 from saetui.setup import Setup
@@ -174,12 +174,12 @@ def report_command(study: str, form: str | None) -> None:
     if form == "json":
         emit_json(report)
     elif form == "csv":
-        _print_csv(cell_records(report))
+        click.echo(csv_text(cell_records(report)))
     elif form == "curves":
-        _print_csv(curve_records(report.curves))
+        click.echo(csv_text(curve_records(report.curves)))
     elif form == "markdown":
         click.echo(f"# {report.name}: {report.title}\n")
-        click.echo("\n".join(markdown(table) for table in tables(report)))
+        click.echo("\n\n".join(markdown.table(table, level=2) for table in tables(report)))
     else:
         for table in tables(report):
             _print_table(table)
@@ -313,12 +313,3 @@ def _print_table(table: Table) -> None:
     console.print(shown)
     if table.note:
         console.print(table.note, style="dim", markup=False, highlight=False)
-
-
-def _print_csv(records: list[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    if records:
-        writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(records)
-    click.echo(text.getvalue(), nl=False)

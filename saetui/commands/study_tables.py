@@ -1,10 +1,10 @@
 """A study's results as tables of text, for a terminal, a document and a spreadsheet."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from saetui.commands.progress import duration_text, tokens_text
+from saetui.reports.document import Table
 from saetui.studies.results import (
     CellResult,
     FilterResult,
@@ -14,17 +14,6 @@ from saetui.studies.results import (
     RowResult,
     StudyReport,
 )
-
-
-@dataclass(frozen=True)
-class Table:
-    """``note`` says how its numbers are to be read."""
-
-    title: str
-    headings: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    note: str = ""
-
 
 Form = Callable[[float], str]
 _NOT_AXES = "–"
@@ -194,14 +183,6 @@ def over(value: Over | None, form: Form) -> str:
 
 def share(part: int, whole: int) -> str:
     return f"{part} of {whole}" if whole else ""
-
-
-def markdown(table: Table) -> str:
-    """The table with its title and note."""
-    lines = [f"## {table.title}", ""]
-    for row in (table.headings, ("---",) * len(table.headings), *table.rows):
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |")
-    return "\n".join([*lines, "", *([table.note, ""] if table.note else [])])
 
 
 def cell_records(report: StudyReport) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from saetui.setup import Setup
 from saetui.split.evaluate import Evaluation, as_metrics
 from saetui.split.graft import Graft, GraftProgress, graft
 from saetui.split.hot import HotTokens, gather_hot
+from saetui.split.inputs import record_inputs
 from saetui.split.recipe import GraftRecipe
 
 HELD_OUT = 0.1
@@ -141,6 +142,7 @@ def record(
         eta_s = (time.perf_counter() - begun) * (now.steps / now.step - 1)
         context.metric(**step_metrics(now, recipe), eta_s=eta_s)
 
+    record_inputs(context, lm, narrow, store.rows)
     begun = time.perf_counter()
     result, report = graft_target(
         lm,

@@ -1,0 +1,1 @@
+"""Runs and studies as documents, for an appendix or a colleague. Without torch."""
