@@ -62,7 +62,7 @@ class FixedSource:
     """Batches of a tensor in order, over and over: the simplest ``ActivationSource``."""
 
     kept = 1.0
-    tokens_read = 0
+    tokens_read = tokens_computed = 0
     seconds = 0.0
 
     def __init__(self, x: Tensor) -> None:

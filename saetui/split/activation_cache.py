@@ -123,7 +123,7 @@ class ActivationCache:
         except (OSError, SafetensorError, KeyError, ValueError, TypeError):
             self._say(f"{path} is damaged: it is computed again")
             return None
-        return Piece(piece.x.to(self.device), piece.places, piece.rows, piece.strongest)
+        return Piece(piece.x.to(self.device), piece.places, piece.rows, piece.strongest, computed=False)
 
     def _store(self, number: int, piece: Piece) -> None:
         """Stores a piece or, where there is no room, stores none any more."""

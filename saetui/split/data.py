@@ -43,6 +43,11 @@ class ActivationSource(Protocol):
         ...
 
     @property
+    def tokens_computed(self) -> int:
+        """Of these, tokens that went through the language model; the others' activations were at hand."""
+        ...
+
+    @property
     def seconds(self) -> float:
         """Time spent so far on reading tokens, on the language model and on the filter."""
         ...
@@ -90,6 +95,7 @@ class ShuffledActivations:
         self._blocks = 0
         self._piece = 0
         self._tokens_read = 0
+        self._tokens_computed = 0
         self._tokens_kept = 0
         self._seconds = 0.0
 
@@ -100,6 +106,10 @@ class ShuffledActivations:
     @property
     def tokens_read(self) -> int:
         return self._tokens_read
+
+    @property
+    def tokens_computed(self) -> int:
+        return self._tokens_computed
 
     @property
     def seconds(self) -> float:
@@ -147,7 +157,7 @@ class ShuffledActivations:
         chunks = [self._block[self._order[self._cursor :].to(self._block.device)]]  # left from the last block
         hot_chunks = [self._hot]
         have, hot, rest, number = len(chunks[0]), len(self._hot), self._rest, self._piece
-        read, kept, ends, strongest = 0, 0, 0, 0.0
+        read, computed, kept, ends, strongest = 0, 0, 0, 0, 0.0
 
         def poll_now_and_then(more: int) -> None:
             nonlocal polled
@@ -172,7 +182,9 @@ class ShuffledActivations:
             hot_chunks.append(hot_chunk)
             hot += len(hot_chunk)
             strongest = max(strongest, highest)
-            read += piece.rows * (pieces.rows.seq_len - int(pieces.rows.bos))
+            tokens = piece.rows * (pieces.rows.seq_len - int(pieces.rows.bos))
+            read += tokens
+            computed += tokens if piece.computed else 0
             kept += len(piece.x)
             if ends > 1 or read > SCAN_LIMIT:  # a whole pass over the corpus, or enough of it
                 self._check_kept(hot if self._narrow else kept, read, strongest)
@@ -183,6 +195,7 @@ class ShuffledActivations:
             chunks.append(self._hot[indices.to(self._hot.device)])
         self._block, self._rest, self._piece = torch.cat(chunks), rest.clone(), number
         self._tokens_read += read
+        self._tokens_computed += computed
         self._tokens_kept += kept
         self._blocks += 1
         self._passes = 0
@@ -206,7 +219,16 @@ class ShuffledActivations:
 
 
 _TENSORS = ("block", "order", "hot", "rest")
-_COUNTERS = ("cursor", "passes", "blocks", "piece", "tokens_read", "tokens_kept", "seconds")
+_COUNTERS = (
+    "cursor",
+    "passes",
+    "blocks",
+    "piece",
+    "tokens_read",
+    "tokens_computed",
+    "tokens_kept",
+    "seconds",
+)
 
 
 def nothing_fires(corpus: str, target: int, threshold: float, read: int, strongest: float) -> str:

@@ -33,13 +33,15 @@ class Piece:
     model's device; ``places [kept]``: where each is, ``row * seq_len + position``, int64.
 
     ``rows`` were read, fewer than others of the corpus where it ends. ``strongest``: the target's largest
-    activation on their tokens, whether kept or not; 0 without a filter.
+    activation on their tokens, whether kept or not; 0 without a filter. ``computed``: by the language model
+    just now, not read back.
     """
 
     x: Tensor
     places: Tensor
     rows: int
     strongest: float
+    computed: bool = True
 
 
 class Pieces(Protocol):

@@ -94,11 +94,13 @@ class Trainer:
         }
 
     def costs(self) -> dict[str, Any]:
-        """What has been paid since the start: ``tokens_read`` of the corpus, ``kept``, the share of them that
-        the filter kept, and seconds: ``lm_s`` on reading, forwards and filter, ``sae_s`` on steps."""
+        """What has been paid since the start: ``tokens_read`` of the corpus, ``tokens_computed``, those of
+        them that went through the language model, ``kept``, the share that the filter kept, and seconds:
+        ``lm_s`` on reading, forwards and filter, ``sae_s`` on steps."""
         return {
             "kept": self.source.kept,
             "tokens_read": self.source.tokens_read,
+            "tokens_computed": self.source.tokens_computed,
             "lm_s": self.source.seconds,
             "sae_s": self.seconds,
         }
