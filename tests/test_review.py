@@ -103,6 +103,19 @@ def test_everything_answered_is_a_persons_verdict(tmp_path: Path) -> None:
     assert read_review(tmp_path).by == "person"
 
 
+def test_one_who_cannot_tell_has_answered_and_the_judge_stands(tmp_path: Path) -> None:
+    store_judgement(tmp_path, JUDGEMENT)
+    review = read_review(tmp_path)
+    store_answers(
+        tmp_path, [review.answer("count", 1, False), review.answer("long one", 2, None, unsure=True)]
+    )
+    review = read_review(tmp_path)
+    assert review.answers["long one", 2].unsure and not review.holds("long one", 2)
+    assert review.by == "judge and person"
+    store_answers(tmp_path, [review.answer("long one", 2, None)])
+    assert ("long one", 2) not in read_review(tmp_path).answers
+
+
 def test_answers_to_what_is_not_there() -> None:
     review = Review(JUDGEMENT)
     with pytest.raises(UsageError, match="no child 'digit' in the judgement: there are 'count', 'long one'"):

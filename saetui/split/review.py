@@ -4,8 +4,9 @@
 
 - ``{"by": "judge", "judgement": {…}}``: one record for a whole judging, so that a torn file never holds
   half of one;
-- ``{"by": "person", "child", "criterion", "verdict", "feature", "number", "note"}``: one answer; ``verdict``
-  true or false overrules (or confirms) the judge, null takes the answer back;
+- ``{"by": "person", "child", "criterion", "verdict", "feature", "number", "note", "unsure"}``: one answer;
+  ``verdict`` true or false overrules (or confirms) the judge; null leaves the judge's word standing, as the
+  answer of a person who cannot tell where ``unsure`` is true, and else takes the answer back;
 
 each with the journal's own ``t``, the time at which it was given.
 A person's answer is about the feature that was on the screen: it holds while the judge picks that feature.
@@ -30,7 +31,8 @@ CRITERIA_FILE = "criteria.toml"
 
 @dataclass(frozen=True)
 class Answer:
-    """A person's word on one criterion of one child; ``verdict`` None takes an earlier one back."""
+    """A person's word on one criterion of one child. ``verdict`` None: they cannot tell (``unsure``), or take
+    an earlier word back."""
 
     child: str
     criterion: int
@@ -38,6 +40,12 @@ class Answer:
     feature: int | None
     number: float | None
     note: str = ""
+    unsure: bool = False
+
+    @property
+    def given(self) -> bool:
+        """Whether it answers the question, rather than opening it again."""
+        return self.verdict is not None or self.unsure
 
 
 @dataclass(frozen=True)
@@ -68,14 +76,15 @@ class Review:
             {
                 key: answer
                 for key, answer in latest.items()
-                if answer.verdict is not None and key[0] in features and features[key[0]] == answer.feature
+                if answer.given and key[0] in features and features[key[0]] == answer.feature
             },
         )
 
     def holds(self, child: str, criterion: int) -> bool:
-        """Whether a criterion is met: the person's word if there is one, else the judge's."""
-        if answer := self.answers.get((child, criterion)):
-            return bool(answer.verdict)
+        """Whether a criterion is met: the person's word if they could tell, else the judge's."""
+        answer = self.answers.get((child, criterion))
+        if answer is not None and answer.verdict is not None:
+            return answer.verdict
         return self._result(child, criterion).passed
 
     def child_holds(self, child: ChildVerdict) -> bool:
@@ -87,11 +96,12 @@ class Review:
 
     @property
     def by(self) -> str:
-        """Whose verdict it is: ``judge``, ``person`` (every criterion answered) or ``judge and person``."""
+        """Whose verdict it is: ``judge``, ``person`` (decided every criterion) or ``judge and person``."""
         asked = sum(len(child.criteria) for child in self.judgement.children) if self.judgement else 0
-        if not self.answers:
+        decided = sum(answer.verdict is not None for answer in self.answers.values())
+        if not decided:
             return "judge"
-        return "person" if len(self.answers) == asked else "judge and person"
+        return "person" if decided == asked else "judge and person"
 
     def result_line(self) -> str:
         """``2 of 3 children; no feature of its own for number (criteria 1, 4)``."""
@@ -123,11 +133,15 @@ class Review:
             "answers": [asdict(answer) for answer in self.answers.values()],
         }
 
-    def answer(self, child: str, criterion: int, verdict: bool | None, note: str = "") -> Answer:
+    def answer(
+        self, child: str, criterion: int, verdict: bool | None, note: str = "", unsure: bool = False
+    ) -> Answer:
         """A person's answer to what is shown. UsageError for a child or criterion that is not."""
         result = self._result(child, criterion)
         shown = self.judgement.child(child) if self.judgement else None
-        return Answer(child, criterion, verdict, shown.feature if shown else None, result.number, note)
+        return Answer(
+            child, criterion, verdict, shown.feature if shown else None, result.number, note, unsure
+        )
 
     def _result(self, child: str, criterion: int) -> CriterionResult:
         if self.judgement is None:

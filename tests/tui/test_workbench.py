@@ -30,7 +30,7 @@ from saetui.tui.session import NARROW, Phase
 from saetui.tui.state import StateFile
 from tests.tui.fabricate import FakeRun
 from tests.tui.fake_engine import CHILDREN, FakeEngine
-from tests.tui.snapshot import check_snapshot
+from tests.tui.snapshot import check_snapshot, screen_text
 
 GELU = Setup(model="gelu-1l")
 
@@ -443,10 +443,16 @@ async def test_review_answers_undo_notes_and_coming_back() -> None:
         assert isinstance(it.app.screen, FeatureScreen)
         await it.press("v")
         assert "3/12" in it.line("#progress")
-        await it.press("question_mark")  # unsure: the judge's word stands, the question stays open
-        await it.press(*"aaaaaaaaa")
+        await it.press("question_mark")  # unsure is an answer: the judge's word stands, and it is kept
+        assert "4/12" in it.line("#progress")
+        await it.press("escape", "v", "up")
+        assert "4/12" in it.line("#progress")
+        unsure = read_review(run.folder).answers["count", 4]
+        assert unsure.unsure and unsure.verdict is None and read_review(run.folder).holds("count", 4)
+        assert "your answer: unsure" in screen_text(it.app) and "?✓" in screen_text(it.app)
+        await it.press("down", *"aaaaaaaa")
         assert "done: 1 of 3 children" in it.line("#progress")
-        assert read_review(run.folder).by == "person"
+        assert read_review(run.folder).by == "judge and person"
     judged = [op for op, _ in it.engine.asked if op == "judge"]
     assert len(judged) == 1  # the second look read the first judging
 

@@ -102,17 +102,16 @@ class ReviewScreen(Screen[None]):
             self._answer(self._result(self._questions[self._at])[1].passed)
 
     def action_unsure(self) -> None:
-        """No answer: the judge's word stands, and the question stays open."""
-        if self._questions:
-            self._at = self._next_open(self._at + 1)
-            self._show()
+        """The judge's word stands, and the question counts as answered."""
+        self._answer(None)
 
-    def _answer(self, verdict: bool) -> None:
+    def _answer(self, verdict: bool | None) -> None:
         if not self._questions:
             return
         key = self._questions[self._at]
         before = self._review.answers.get(key)
-        if self._store(self._review.answer(*key, verdict, note=self._notes.get(key, ""))):
+        answer = self._review.answer(*key, verdict, self._notes.get(key, ""), unsure=verdict is None)
+        if self._store(answer):
             self._undo.append((key, before))
             self._at = self._next_open(self._at + 1)
             self._show()
@@ -152,10 +151,10 @@ class ReviewScreen(Screen[None]):
             self.notify(f"the answer was not stored: {error}", severity="error")
             return False
         answers = dict(self._review.answers)
-        if answer.verdict is None:
-            answers.pop((answer.child, answer.criterion), None)
-        else:
+        if answer.given:
             answers[answer.child, answer.criterion] = answer
+        else:
+            answers.pop((answer.child, answer.criterion), None)
         self._review = replace(self._review, answers=answers)
         return True
 
@@ -233,10 +232,11 @@ class ReviewScreen(Screen[None]):
         answer = self._review.answers.get(key)
         here = self._questions[self._at] == key
         mark = "✓" if self._review.holds(*key) else "✗"
-        # A person's word stands bare, the judge's suggestion in brackets: told apart without colour.
-        word = f" {mark} " if answer else f"({mark})"
+        # A person's word stands bare, the judge's suggestion in brackets, with ? where the person cannot
+        # tell: told apart without colour.
+        word = f"({mark})" if answer is None else f"?{mark} " if answer.unsure else f" {mark} "
         text = Text(f"{'▸' if here else ' '}{word}{_number(result.number)}", "reverse" if here else "")
-        if answer is not None and answer.verdict != result.passed:
+        if answer is not None and answer.verdict not in (None, result.passed):
             text.append(" ≠", "bold")
         text.stylize(Style(meta={"@click": f"screen.question({self._questions.index(key)})"}))
         return text
@@ -252,7 +252,10 @@ class ReviewScreen(Screen[None]):
             ),
         ]
         if answer := self._review.answers.get(key):
-            lines.append(Text(f"your answer: {'holds' if answer.verdict else 'fails'}", "bold"))
+            word = (
+                "unsure: the judge's word stands" if answer.unsure else "holds" if answer.verdict else "fails"
+            )
+            lines.append(Text(f"your answer: {word}", "bold"))
         if note := self._notes.get(key):
             lines.append(Text(f"note: {note}", "italic"))
         return Group(*lines)
