@@ -196,7 +196,7 @@ def test_the_disk_needed_is_said_before_it_starts(isolated_places: Path) -> None
     given = recipe(tokens=10_000_000, buffer_passes=2)
     said = Said()
     cached(given, said)
-    assert len(said) == 1 and "needs 0.20 GB at most" in said[0] and "limit" not in said[0]
+    assert len(said) == 1 and "needs 200 MB at most" in said[0] and "limit" not in said[0]
     limit(isolated_places, 100_000_000)
     cached(given, said)
     assert "the limit is 0.1 GB" in said[1]

@@ -96,8 +96,8 @@ class ActivationCache:
         tokens = recipe.tokens / recipe.buffer_passes * (1 - mixed)
         needed, there = tokens * (2 * self.d_in + 8), _size(self.folder)
         line = (
-            f"activations are kept in {self.folder}: {there / 1e9:.2f} GB are there, this run needs "
-            f"{needed / 1e9:.2f} GB at most, and {shutil.disk_usage(self.folder).free / 1e9:.0f} GB are free"
+            f"activations are kept in {self.folder}: {there / 1e6:,.0f} MB are there, this run needs "
+            f"{needed / 1e6:,.0f} MB at most, and {shutil.disk_usage(self.folder).free / 1e6:,.0f} MB are free"
         )
         if needed > self._limit:
             line += (
