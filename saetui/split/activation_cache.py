@@ -95,9 +95,10 @@ class ActivationCache:
         mixed = recipe.mixed_share if recipe.granularity == "mixed" and recipe.data == "filtered" else 0.0
         tokens = recipe.tokens / recipe.buffer_passes * (1 - mixed)
         needed, there = tokens * (2 * self.d_in + 8), _size(self.folder)
+        free = shutil.disk_usage(self.folder).free
         line = (
             f"activations are kept in {self.folder}: {there / 1e6:,.0f} MB are there, this run needs "
-            f"{needed / 1e6:,.0f} MB at most, and {shutil.disk_usage(self.folder).free / 1e6:,.0f} MB are free"
+            f"{needed / 1e6:,.0f} MB at most, and {free / 1e6:,.0f} MB are free"
         )
         if needed > self._limit:
             line += (
