@@ -6,15 +6,18 @@ from typing import Any
 
 
 class Poller:
-    """Calls ``read`` every ``interval`` seconds in a thread of its own, and hands what it returns, unless
-    None, to ``deliver`` (a widget's ``post_message`` wrapped, say: nothing else here touches widgets).
+    """Calls ``read`` every ``interval`` seconds (None: only when told to) in a thread of its own, and hands
+    what it returns, unless None, to ``deliver`` (a widget's ``post_message`` wrapped, say: nothing else
+    here touches widgets).
     An exception that ``read`` raises is handed over in the same way, so that it surfaces in the
     application instead of ending this thread in silence.
 
     Suspended, it does nothing at all: no look, no wake-up.
     """
 
-    def __init__(self, read: Callable[[], Any], deliver: Callable[[Any], object], interval: float) -> None:
+    def __init__(
+        self, read: Callable[[], Any], deliver: Callable[[Any], object], interval: float | None
+    ) -> None:
         self._read = read
         self._deliver = deliver
         self._interval = interval

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from saetui.runs.store import Run
 from saetui.setup import Setup
 from saetui.split.review import read_review
 from saetui.tui.app import Workbench
+from saetui.tui.run_follower import RunFollower
 from saetui.tui.screens.feature import FeatureScreen
 from saetui.tui.screens.goto import GotoScreen
 from saetui.tui.screens.help import HelpScreen
@@ -568,3 +570,26 @@ async def test_snapshot_of_the_help() -> None:
     async with bench(size=(120, 110)) as it:
         await it.press("f1")
         check_snapshot(it.app, "help")
+
+
+async def test_the_run_pane_reads_files_in_a_thread_of_its_own_and_says_what_it_cannot_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[str] = []
+    poll = RunFollower.poll
+
+    def noted(follower: RunFollower) -> bool:
+        looked.append(threading.current_thread().name)
+        return poll(follower)
+
+    monkeypatch.setattr(RunFollower, "poll", noted)
+    run = finished_graft().run
+    async with bench() as it:
+        await it.wait_for(lambda: it.screen.run_pane.run is not None)
+        await it.press("5")
+        await it.wait_for(lambda: "feature 0" in screen_text(it.app))
+        assert set(looked) == {"poller"}
+        (run.folder / "manifest.json").write_text("{")
+        it.screen.run_pane.freshen()
+        await it.wait_for(lambda: it.screen.run_pane._message.display)
+        assert "manifest" in str(it.screen.run_pane._message.content)

@@ -11,6 +11,7 @@ from textual.widgets import Static
 
 from saetui.errors import UserError
 from saetui.tui.panes.pane import Pane
+from saetui.tui.poller import Poller
 from saetui.tui.run_watch import RunWatch
 from saetui.tui.selection import Selected
 from saetui.tui.session import Session
@@ -23,6 +24,17 @@ if TYPE_CHECKING:
 
 PLOTS = {"loss": "loss", "fvu": "FVU"}
 NONE = "no runs yet: s launches a wide split of the selected feature, g grafts it"
+
+
+class Looked(Message):
+    """From the polling thread: the run as it is now, or why it cannot be read."""
+
+    def __init__(self, found: Snapshot | Exception) -> None:
+        super().__init__()
+        self.found = found
+
+    def can_replace(self, message: Message) -> bool:
+        return isinstance(message, Looked)
 
 
 class RunPane(Pane, can_focus=True):
@@ -43,6 +55,7 @@ class RunPane(Pane, can_focus=True):
         self._watch = watch
         self._wanted: Run | None = None
         self._follower: RunFollower | None = None
+        self._poller: Poller | None = None
 
     def compose_content(self) -> ComposeResult:
         yield Static(NONE, classes="facts", markup=False)
@@ -70,23 +83,38 @@ class RunPane(Pane, can_focus=True):
         return seen.run if seen else None
 
     def freshen(self) -> None:
-        """Reads what the run's process has written since the last look."""
-        run = self.run
-        if not self.display or not self.is_mounted or run is None:
+        """Has what the run's process wrote since the last look read: in a thread, as it may be much."""
+        if not self.display or not self.is_mounted or self.run is None:
             return
+        if self._poller is None:
+            self._poller = Poller(self._look, lambda found: self.post_message(Looked(found)), None)
+            self._poller.start()
+        self._poller.look_now()
+
+    def on_unmount(self) -> None:
+        if self._poller is not None:
+            self._poller.close()
+
+    def _look(self) -> Snapshot | None:
+        """In the poller's thread. UserError and OSError as ``RunFollower.poll``."""
+        from saetui.tui.run_follower import RunFollower
+
+        run = self.run
+        if run is None:
+            return None
         new = self._follower is None or self._follower.run != run
         if self._follower is None or new:
-            from saetui.tui.run_follower import RunFollower
-
             self._follower = RunFollower(run)
-        try:
-            if not self._follower.poll() and not new:
-                return
-        except (UserError, OSError) as error:
-            self.say(str(error), error=True)
-            return
-        if (snapshot := self._follower.snapshot) is not None:
-            self._show(snapshot)
+        return self._follower.snapshot if self._follower.poll() or new else None
+
+    def on_looked(self, message: Looked) -> None:
+        found = message.found
+        if isinstance(found, (UserError, OSError)):
+            self.say(str(found), error=True)
+        elif isinstance(found, Exception):
+            raise found
+        else:
+            self._show(found)
 
     def _show(self, snapshot: Snapshot) -> None:
         # The plots come with the first run to plot: they and their imports are nothing to wait for before.
