@@ -31,6 +31,7 @@ COMMANDS = {
     "compare": "which children two runs of one target share, and at what cost",
     "replacing": "when the target of a run was overtaken, and by which feature",
     "study": "a grid of runs from one file: run it, follow it, its table",
+    "map": "the features of a run and of its narrow SAE in one plane",
     "export": "write a run or a study as Markdown, HTML, JSON or CSV",
     "settings": "where the settings are, and what they say",
 }
