@@ -6,8 +6,9 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.screen import Screen
-from textual.widgets import Footer, Log, Static
+from textual.widgets import Log, Static
 
+from saetui.tui.key_line import KeyLine
 from saetui.tui.poller import Poller
 from saetui.tui.widgets.visible import visible
 
@@ -58,7 +59,7 @@ class LogScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield Static(str(self._path), id="log-title", markup=False)
         yield Log(max_lines=10_000)
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(Log).focus()

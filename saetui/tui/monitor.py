@@ -10,13 +10,13 @@ from textual.app import ComposeResult
 from textual.containers import Container, Horizontal, Vertical
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from saetui.errors import UserError
 from saetui.runs.store import LIVE, Run, list_runs
 from saetui.tui.actions import bindings
 from saetui.tui.event_lines import EventLines
 from saetui.tui.gpu import Gpu, GpuReading, index_of
+from saetui.tui.key_line import KeyLine
 from saetui.tui.log_screen import LogScreen
 from saetui.tui.monitor_plots import (
     AXES,
@@ -151,7 +151,7 @@ class MonitorScreen(Screen[None]):
                 for spec in PLOTS[1:]:
                     yield self._plot(spec.id)
         yield EventLines(id="events")
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def _plot(self, name: str) -> LinePlot:
         spec = next(spec for spec in PLOTS if spec.id == name)

@@ -10,12 +10,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from saetui.errors import UserError
 from saetui.runs.status import RunStatus, status
 from saetui.runs.store import LIVE, Run
 from saetui.tui.actions import bindings
+from saetui.tui.key_line import KeyLine
 from saetui.tui.log_screen import LogScreen
 from saetui.tui.poller import Poller
 from saetui.tui.run_messages import JudgeRequested, MonitorRequested, RunControlRequested
@@ -151,7 +152,7 @@ class RunsScreen(Screen[None]):
             empty="no runs yet: g grafts a feature, s splits it",
         )
         yield Static("", id="run-line", markup=False)
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()
