@@ -112,6 +112,8 @@ async def test_opens_and_answers(shared: Engine):
     assert found.tokens[2].margin == pytest.approx(expected.tokens[2].margin, abs=1e-5)
     lens = await engine.request("lens", feature=2, top=3)
     near = await engine.request("neighbours", feature=2, top=3)
+    pair = await engine.request("pair", first=2, second=3, tokens=2000)
+    assert (pair.first.feature, pair.second.feature) == (2, 3) and pair.both <= pair.first.fired
     densities = await engine.request("densities")
     assert len(lens.boosted) == len(near) == 3 and len(densities.density) == 40
     assert (await complete(engine)).tokens_read == 4000 * 11

@@ -67,7 +67,7 @@ def test_umap_keeps_groups_apart_or_says_what_is_missing() -> None:
     first = torch.arange(80) % 40 < 20
     centres = torch.stack([points[first].mean(0), points[~first].mean(0)])
     assert torch.equal(torch.cdist(points, centres).argmin(1) == 0, first)
-    assert found.explained is None and decoder_map({"a": a, "b": b}, "umap") == found
+    assert found.explained is None
 
 
 @pytest.fixture
