@@ -42,15 +42,15 @@ def write(folder: Path, text: str = "", name: str = "tiny.toml") -> Path:
     return path
 
 
-def cells_of(path: Path) -> list[Cell]:
-    return expand(load_study_file(path), SETUP, {}, load_sae(SETUP))
+def cells_of(path: Path, **given: int) -> list[Cell]:
+    return expand(load_study_file(path), SETUP, given, load_sae(SETUP))
 
 
-def saved(path: Path) -> Study:
+def saved(path: Path, **given: int) -> Study:
     """The study of a file, with nothing of it done."""
     file = load_study_file(path)
     study = Study(runs_root() / FOLDER / path.stem)
-    save_study(study, file, Plan.of(file, SETUP, cells_of(path)))
+    save_study(study, file, Plan.of(file, SETUP, cells_of(path, **given)))
     return study
 
 
