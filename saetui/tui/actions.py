@@ -38,6 +38,7 @@ PLACES = {
     "prompt": "Prompt pane",
     "contexts": "Contexts pane",
     "children": "Children pane",
+    "pair": "Pair of features",
     "monitor": "Monitor",
     "runs": "Runs list",
     "launch": "Launch form",
@@ -69,6 +70,9 @@ ACTIONS = (
     Action("previous_feature", "N", "Previous feature", "The feature with the number before", "workbench"),
     Action("target", "t", "Target", "Back to the feature that this world is about", "workbench"),
     Action("bookmark", "b", "Bookmark", "Keep this feature, or let it go; the list is under /", "workbench"),
+    Action(
+        "pair", "d", "Pair", "This feature beside the one before it: a child beside its target", "workbench"
+    ),
     Action("copy", "c", "Copy", "Copy what the pane shows as text", "workbench"),
     Action("cancel", "escape", "Cancel", "Stop what is going on, or undo the zoom", "workbench"),
     Action("zoom", "z,plus", "Zoom", "The pane alone, or all panes again", "panes"),
@@ -84,6 +88,7 @@ ACTIONS = (
     Action("intervals", "i", "Intervals", "Top contexts, or samples from quantile intervals", "contexts"),
     Action("widen", "x", "More context", "More tokens around each context", "contexts"),
     Action("other_children", "o", "Other run", "The children that another run made of it", "children"),
+    Action("close_pair", "escape,q,d", "Back", "Back to the panes", "pair", footer=True),
     Action(
         "pause_run", "p", "Pause", "Pause the run: it saves a checkpoint and leaves", "monitor", footer=True
     ),

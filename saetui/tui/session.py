@@ -16,7 +16,7 @@ from saetui.tui.selection import Selected
 
 if TYPE_CHECKING:
     from saetui.engine.messages import EncoderInfo, Grafted, Opened, Status
-    from saetui.features.results import Child, Contexts, Lens, Neighbour, PromptProbe
+    from saetui.features.results import Child, Contexts, Lens, Neighbour, Pair, PromptProbe
     from saetui.split.recipe import GraftRecipe, SplitRecipe
     from saetui.split.verdict import Judgement
 
@@ -278,6 +278,13 @@ class Session:
                 selected.sae, "neighbours", feature=selected.feature, within=name, top=10
             )
         return sorted(found, key=lambda neighbour: -neighbour.cosine)
+
+    async def pair(self, first: Selected, second: Selected, on_progress: Progress) -> Pair:
+        """Two features on the same held-out tokens."""
+        within = self._names.get(second.sae, second.sae)
+        return await self._ask_of(
+            first.sae, "pair", on_progress, first=first.feature, second=second.feature, within=within
+        )
 
     async def graft(self, recipe: GraftRecipe, on_progress: Progress) -> Grafted:
         """Children in the place of the recipe's target."""

@@ -20,6 +20,9 @@ from saetui.features.results import (
     Interval,
     Lens,
     Neighbour,
+    Pair,
+    PairContext,
+    PairSide,
     PromptProbe,
     TokenLogit,
     TokenProbe,
@@ -161,6 +164,22 @@ class FakeEngine:
 
     def _neighbours(self, sae: str, feature: int, within: str, top: int) -> list[Neighbour]:
         return [Neighbour(within, (feature + i) % 512, 0.9 - i / 10) for i in range(1, 6)]
+
+    def _pair(self, sae: str, first: int, second: int, within: str) -> Pair:
+        def side(name: str, feature: int, fired: int) -> PairSide:
+            return PairSide(name, feature, fired, fired / 1000, 9.0, 1.0, 0.75)
+
+        def at(kind: str, index: int, a: float, b: float) -> PairContext:
+            found = context(kind, index, a)
+            around = [0.0] * 5 + [b] + [0.0] * 4
+            return PairContext(found.row, found.position, 5, found.tokens, found.activations, around)
+
+        shared = [at("count", i, 9.0 - i, 5.0 + i) for i in range(3)]
+        alone = [at("number", i, 4.0 - i, 0.0) for i in range(3, 5)]
+        return Pair(
+            side(sae, first, 50), side(within, second, 30), 1000, 30, 0.812, 0.6, None,
+            [[9.0, 5.0], [8.0, 6.0], [1.0, 0.0]], shared, shared[::-1], alone, [],
+        )  # fmt: skip
 
     def _graft(self, recipe: dict[str, Any]) -> Grafted:
         info = EncoderInfo(

@@ -199,6 +199,14 @@ class FeatureScreen(Screen[None]):
         self.action_pane(4)
         self.children_pane.show_other_run()
 
+    def action_pair(self) -> None:
+        from saetui.tui.screens.pair import PairScreen
+
+        if len(visited := self.history.recent(2)) < 2:
+            self.notify("select a second feature first, e.g. a child of this one: a pair takes two")
+            return
+        self.app.push_screen(PairScreen(self.session, visited[1], visited[0]))
+
     def action_graft(self) -> None:
         if (recipes := self._recipes("graft")) is not None:
             self._graft(recipes[0])

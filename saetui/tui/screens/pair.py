@@ -1,0 +1,106 @@
+"""Two features side by side: what they are to each other, on which tokens, and which only one of them has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from textual import work
+from textual.app import ComposeResult
+from textual.screen import Screen
+from textual.widgets import Static
+
+from saetui.errors import UserError
+from saetui.tui.actions import bindings
+from saetui.tui.key_line import KeyLine
+from saetui.tui.selection import Selected
+from saetui.tui.session import Session
+from saetui.tui.widgets.scatter import Points, Scatter
+from saetui.tui.widgets.table import Column, Table
+from saetui.tui.widgets.visible import tail, visible
+
+if TYPE_CHECKING:
+    from saetui.features.results import Pair, PairContext, PairSide
+
+LEFT = 32
+"""Cells of the text before a token, of which the end is shown: it is what the model has just seen."""
+
+
+class PairScreen(Screen[None]):
+    """``first`` and ``second`` on the same held-out tokens, which the engine reads while this is open. The
+    table sorts by either feature: those that only one has are where the other is zero."""
+
+    CSS = """
+    PairScreen #pair-said { height: auto; padding: 0 1; }
+    PairScreen Scatter { height: 40%; margin: 1 1 0 1; }
+    PairScreen Table { height: 1fr; margin: 1 1 0 1; }
+    """
+    BINDINGS = bindings("pair")
+
+    def __init__(self, session: Session, first: Selected, second: Selected) -> None:
+        super().__init__()
+        self.session, self.first, self.second = session, first, second
+
+    def compose(self) -> ComposeResult:
+        yield Static("reading held-out text …", id="pair-said", markup=False)
+        yield Scatter()
+        yield Table[Any](
+            [
+                Column(f"{self.first.feature}", lambda c: f"{c.first[c.center]:.2f}", 7,
+                       sort=lambda c: c.first[c.center], right=True),
+                Column(f"{self.second.feature}", lambda c: f"{c.second[c.center]:.2f}", 7,
+                       sort=lambda c: c.second[c.center], right=True),
+                Column("before", _before, LEFT, right=True),
+                Column("token and after", _after, 30, grow=True),
+            ],
+            key=lambda c: (c.row, c.position),
+            empty="neither of them fires",
+        )  # fmt: skip
+        yield KeyLine()
+
+    def on_mount(self) -> None:
+        self.query_one(Table).focus()
+        self.read()
+
+    @work(exclusive=True)
+    async def read(self) -> None:
+        said = self.query_one("#pair-said", Static)
+        try:
+            found = await self.session.pair(
+                self.first, self.second, lambda message: said.update(str(message.get("message", "")))
+            )
+        except UserError as error:
+            said.update(str(error))
+            return
+        said.update("\n".join(self._lines(found)))
+        x, y = zip(*found.points, strict=True) if found.points else ((), ())
+        title = f"{found.second.feature} (up) against {found.first.feature}"
+        self.query_one(Scatter).show([Points("a token", x, y)], title, f"activation of {found.first.feature}")
+        lists = (found.by_first, found.by_second, found.only_first, found.only_second)
+        self.query_one(Table).fill(list({(c.row, c.position): c for one in lists for c in one}.values()))
+
+    def _lines(self, found: Pair) -> list[str]:
+        correlation = "" if found.correlation is None else f" · correlation {found.correlation:.3f}"
+        return [
+            *(self._side(side) for side in (found.first, found.second)),
+            f"decoder cosine {found.cosine:.3f} · Jaccard {found.jaccard:.3f}{correlation} · both on "
+            f"{found.both:,} of {found.tokens_read:,} held-out tokens",
+        ]
+
+    def _side(self, side: PairSide) -> str:
+        return (
+            f"{side.feature} of {self.session.title(side.sae)}: density {side.density:.3%}, max "
+            f"{side.max_activation:.2f}, the other fires on {side.covered:.1%} of its tokens, "
+            f"masked cosine {side.masked_cosine:.3f}"
+        )
+
+    def action_close_pair(self) -> None:
+        self.dismiss()
+
+
+def _before(context: PairContext) -> str:
+    return tail(visible("".join(context.tokens[: context.center])), LEFT)
+
+
+def _after(context: PairContext) -> str:
+    token, after = context.tokens[context.center], context.tokens[context.center + 1 :]
+    return f"«{visible(token, dots=True)}»{visible(''.join(after))}"
