@@ -82,6 +82,7 @@ def test_killed_anywhere_it_goes_on_and_ends_as_if_nothing_had_been(
     assert states(study) == ["crashed", "waiting", "waiting"]
 
     assert start(study, at_once=2)
+    assert "crashed" not in states(study)  # it waits for its turn again
     status = ended(study)
     assert (status.state, states(study)) == ("finished", ["finished"] * 3)
     ids = study.run_ids()

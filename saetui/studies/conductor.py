@@ -86,6 +86,7 @@ class _Conductor:
             state = run.state() if run else None
             if run and state in LIVE:
                 self.live[cell.id] = run
+                events.append(kind="attempt", cell=cell.id)  # one that went on by itself counts as ours
             elif run and state == "finished":
                 self.unjudged += [] if is_judged(run) else [cell]
             else:
@@ -122,6 +123,7 @@ class _Conductor:
             try:
                 run = run or self._make(cell, device)
                 launch(run, self.at_once)
+                self.events.append(kind="attempt", cell=cell.id)
                 self.live[cell.id] = run
             except UserError as error:
                 self._problem(cell, str(error))

@@ -12,7 +12,10 @@ from saetui.studies.store import Study
 from saetui.studies.verdicts import is_judged
 
 CellState = Literal["waiting", "judging"] | State
-"""That of its run; ``waiting``: it has none yet; ``judging``: its run is finished, its verdict is to come."""
+"""That of its run; ``waiting``: it has none yet, or one that ended early and is to go on; ``judging``: its
+run is finished, its verdict is to come."""
+
+_ENDED_EARLY = ("paused", "failed", "stopped", "crashed")
 
 StudyState = Literal["running", "finished", "unfinished"]
 
@@ -52,18 +55,21 @@ class StudyStatus:
 
 def study_status(study: Study) -> StudyStatus:
     """Where ``study`` stands now. UserError where its plan is missing or damaged."""
-    alive, runs, problems = study.alive(), study.runs(), study.problems()
+    alive, runs, life = study.alive(), study.runs(), study.life()
     cells: list[CellStatus] = []
     paces: list[float] = []
     for cell in study.plan.cells:
+        problem = life.problems.get(cell.id)
         if (run := runs.get(cell.id)) is None:
-            cells.append(CellStatus(cell, "waiting", None, problems.get(cell.id)))
+            cells.append(CellStatus(cell, "waiting", None, problem))
             continue
         now = status(run)
-        judging = alive and now.state == "finished" and cell.id not in problems and not is_judged(run)
-        cells.append(
-            CellStatus(cell, "judging" if judging else now.state, now, problems.get(cell.id) or now.message)
-        )
+        if alive and problem is None and now.state == "finished" and not is_judged(run):
+            cells.append(CellStatus(cell, "judging", now, None))
+        elif alive and problem is None and now.state in _ENDED_EARLY and cell.id not in life.attempted:
+            cells.append(CellStatus(cell, "waiting", now, None))
+        else:
+            cells.append(CellStatus(cell, now.state, now, problem or now.message))
         if now.state == "finished" and now.tokens_total and (seconds := wall_seconds(run.read_events())):
             paces.append(seconds / now.tokens_total)
     whole = all(cell.state == "finished" for cell in cells)

@@ -3,7 +3,7 @@
 <runs>/studies/<name>/  study.toml      the file as it was written
                         criteria.toml   its criteria, if it has its own
                         plan.json       every cell, complete: what the file came to for this model
-                        events.jsonl    launched, run (cell and run id), problem, exit
+                        events.jsonl    launched, run (cell and run id), attempt, problem, exit
                         study.lock      held as long as the study's process lives
                         control/stop    asks it to leave
                         study.log       what the process printed
@@ -111,15 +111,23 @@ class Study:
         runs = {cell.id: Run(self.runs_root / ids[cell.id]) for cell in plan.cells if cell.id in ids}
         return {c.id: runs[c.id] for c in plan.cells if c.id in runs and _carries_out(runs[c.id], c, plan)}
 
-    def problems(self) -> dict[str, str]:
-        """What went wrong with a cell outside its run, in the study's latest life: a line each."""
-        lines: dict[str, str] = {}
-        for record in read_records(self.events_path):
-            if record.get("kind") == "launched":
-                lines.clear()
-            elif record.get("kind") == "problem":
-                lines[record["cell"]] = record["message"]
-        return lines
+    def life(self) -> "Life":
+        """What the study's latest process has done so far."""
+        records = read_records(self.events_path)
+        last = max((i for i, r in enumerate(records) if r.get("kind") == "launched"), default=0)
+        return Life(
+            attempted=frozenset(r["cell"] for r in records[last:] if r.get("kind") == "attempt"),
+            problems={r["cell"]: r["message"] for r in records[last:] if r.get("kind") == "problem"},
+        )
+
+
+@dataclass(frozen=True)
+class Life:
+    """``attempted``: cells whose run it has launched or found at work; ``problems``: what went wrong with a cell outside its
+    run, a line each."""
+
+    attempted: frozenset[str]
+    problems: dict[str, str]
 
 
 def _carries_out(run: Run, cell: Cell, plan: Plan) -> bool:
