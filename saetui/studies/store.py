@@ -123,8 +123,8 @@ class Study:
 
 @dataclass(frozen=True)
 class Life:
-    """``attempted``: cells whose run it has launched or found at work; ``problems``: what went wrong with a cell outside its
-    run, a line each."""
+    """``attempted``: cells whose run it has launched or found at work; ``problems``: what went wrong with a
+    cell outside its run, a line each."""
 
     attempted: frozenset[str]
     problems: dict[str, str]
