@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 from saetui.errors import UsageError
 from saetui.features.pair import Feature, pair
 from saetui.features.results import Pair, PairContext
-from saetui.lm.one_layer import compatibility_form
-from saetui.sae.formats import save_saelens
 from saetui.sae.sae import SAE
-from tests.tiny import SEQ_LEN, TinyLM, TinyRows, tiny_sae
+from tests.tiny import SEQ_LEN, TinyLM, TinyRows, tiny_sae, write_world
 
 ROWS, A, B, DEAD = 90, 2, 23, 39
 
@@ -89,7 +87,11 @@ def test_a_dead_feature_and_a_feature_with_itself():
     assert (dead.both, dead.jaccard, dead.correlation) == (0, 0, None)
     assert dead.second.masked_cosine == 0 and not dead.by_second and dead.only_first
     same = pair(lm, Feature(narrow, A, "narrow"), Feature(narrow, A, "narrow"), TinyRows(), tokens=500)
-    assert same.cosine == pytest.approx(1, rel=1e-5) and same.correlation == pytest.approx(1) and same.jaccard == 1
+    assert (
+        same.cosine == pytest.approx(1, rel=1e-5)
+        and same.correlation == pytest.approx(1)
+        and same.jaccard == 1
+    )
     assert not same.only_first and not same.only_second
     with pytest.raises(UsageError, match="feature 40 is out of range: narrow has"):
         pair(lm, Feature(narrow, 40, "narrow"), Feature(narrow, A, "narrow"), TinyRows())
@@ -98,18 +100,7 @@ def test_a_dead_feature_and_a_feature_with_itself():
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     root = tmp_path_factory.mktemp("world")
-    lm = TinyLM()
-    compatibility_form(lm.inner).save(root / "lm")
-    lm.tokenizer.save(root / "lm" / "tokenizer.json")
-    save_saelens(tiny_sae(bias=-0.5), root / "narrow")
-    save_saelens(tiny_sae(d_sae=64, seed=2, bias=-0.5), root / "wide")
-    words = ["low-level", "high-level", "multi-part", "of the", "a long", "well known", "index.", "by hand"]
-    texts = (" ".join(words[(i * j) % 8] for j in range(1, 40)) for i in range(900))
-    (root / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    return [
-        *("--model", str(root / "lm"), "--hook", "blocks.0.hook_mlp_out", "--sae", str(root / "narrow")),
-        *("--dataset", str(root / "text.jsonl"), "--seq-len", "12", "--device", "cpu", "--tokens", "2000"),
-    ]
+    return [*write_world(root, texts=900), "--device", "cpu", "--tokens", "2000"]
 
 
 def shell(*arguments: str) -> Result:

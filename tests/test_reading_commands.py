@@ -8,27 +8,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from saetui.errors import UsageError, UserError
-from saetui.lm.one_layer import compatibility_form
-from saetui.sae.formats import save_saelens
-from tests.tiny import TinyLM, tiny_sae
+from tests.tiny import tiny_sae, write_world
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The options that name it."""
     root = tmp_path_factory.mktemp("world")
-    lm = TinyLM()
-    compatibility_form(lm.inner).save(root / "lm")
-    lm.tokenizer.save(root / "lm" / "tokenizer.json")
-    save_saelens(tiny_sae(bias=-0.5), root / "narrow")
-    save_saelens(tiny_sae(d_sae=64, seed=2, bias=-0.5), root / "wide")
-    words = ["low-level", "high-level", "multi-part", "of the", "a long", "well known", "index.", "by hand"]
-    texts = (" ".join(words[(i * j) % 8] for j in range(1, 40)) for i in range(200))
-    (root / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    return [
-        *("--model", str(root / "lm"), "--hook", "blocks.0.hook_mlp_out", "--sae", str(root / "narrow")),
-        *("--dataset", str(root / "text.jsonl"), "--seq-len", "12"),
-    ]
+    return write_world(root)
 
 
 def run(name: str, *arguments: str) -> Result:

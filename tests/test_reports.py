@@ -20,6 +20,7 @@ from saetui.reports.study import report_document
 from saetui.reports.svg import HEIGHT, WIDTH, Series, line_plot, scatter_plot
 from saetui.runs.context import RunContext
 from saetui.runs.cost import Cost
+from saetui.runs.journal import Journal
 from saetui.runs.store import Run, create_run
 from saetui.settings import runs_root
 from saetui.setup import Setup
@@ -28,6 +29,7 @@ from saetui.split.report import SplitReport, Spread
 from saetui.studies.cells import Cell
 from saetui.studies.results import CellResult, CurvePoint, QualityCurve, StudyReport
 from saetui.studies.verdicts import REPORT_FILE
+from tests.studies_support import saved, write
 
 HOSTILE = "<script>alert('1')</script> & | `x` </li> ``` *b* [a](javascript:x)"
 CONTEXT = Context(3, 2, 1, ["a\n", HOSTILE, " after"], [0.0, 2.5, 1.0])
@@ -198,6 +200,27 @@ def test_a_study_is_its_tables_and_the_median_over_seeds(run: Run) -> None:
     for part in ("| m0del |", "| model | synthetic |", "44136fa355b3"):
         assert part in text
     Checked(html.render(replace(document, title=HOSTILE)))
+
+
+def test_a_study_is_exported_by_its_name(tmp_path: Path) -> None:
+    study = saved(write(tmp_path, "[axes]\nseed = [1, 2]\n"))
+    (cell, _) = study.plan.cells
+    recipe = SplitRecipe.from_dict(cell.recipe)
+    run = create_run(study.runs_root, "split", Setup.from_dict(study.plan.setup), recipe)
+    with RunContext(run) as context:
+        context.event("running")
+        context.metric(tokens=100, eval=True, fvu=0.25, l0=3.0, children=[{"child": "count", "f1": 0.5}])
+        context.event("exit", state="finished")
+    with Journal(study.events_path) as events:
+        events.append(kind="run", cell=cell.id, run=run.id)
+    rows = list(csv.DictReader(io.StringIO(export(study.name, "--format", "csv").stdout)))
+    assert [(row["seed"], row["run"], row["f1 count"]) for row in rows] == [
+        ("1", run.id, "0.5"),
+        ("2", "", ""),
+    ]
+    page = export(study.name, "--format", "html").stdout
+    assert "1 of 2 runs are finished" in "".join(Checked(page).text)
+    assert json.loads(export(study.name, "--format", "json").stdout)["cells"][0]["run"] == run.id
 
 
 def test_a_name_that_is_neither_run_nor_study() -> None:

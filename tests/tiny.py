@@ -1,6 +1,8 @@
 """A real one-layer model of a few thousand random weights, its tokenizer, rows and SAE."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import tokenizers
@@ -12,7 +14,8 @@ from tokenizers.pre_tokenizers import Split
 from torch import Tensor
 
 from saetui.corpus.tokenizer import Tokenizer
-from saetui.lm.one_layer import OneLayer, OneLayerConfig
+from saetui.lm.one_layer import OneLayer, OneLayerConfig, compatibility_form
+from saetui.sae.formats import save_saelens
 from saetui.sae.sae import SAE
 from saetui.weights import fingerprint
 
@@ -86,3 +89,19 @@ def tiny_sae(d_in: int = 16, d_sae: int = 40, seed: int = 1, bias: float = -3.0)
     b_enc = torch.full((d_sae,), bias)
     b_enc[-1] = -1e6
     return SAE(W_dec.T.contiguous(), b_enc, W_dec, torch.randn(d_in, generator=generator) * 0.1)
+
+
+def write_world(root: Path, texts: int = 200) -> list[str]:
+    """The tiny model, two SAEs (``narrow``, ``wide``) and some text as files; the options that name them."""
+    lm = TinyLM()
+    compatibility_form(lm.inner).save(root / "lm")
+    lm.tokenizer.save(root / "lm" / "tokenizer.json")
+    save_saelens(tiny_sae(bias=-0.5), root / "narrow")
+    save_saelens(tiny_sae(d_sae=64, seed=2, bias=-0.5), root / "wide")
+    words = ["low-level", "high-level", "multi-part", "of the", "a long", "well known", "index.", "by hand"]
+    lines = (" ".join(words[(i * j) % 8] for j in range(1, 40)) for i in range(texts))
+    (root / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in lines))
+    return [
+        *("--model", str(root / "lm"), "--hook", "blocks.0.hook_mlp_out", "--sae", str(root / "narrow")),
+        *("--dataset", str(root / "text.jsonl"), "--seq-len", "12"),
+    ]
