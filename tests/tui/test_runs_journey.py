@@ -14,7 +14,6 @@ from tests.tui.snapshot import screen_text
 async def test_runs_monitor_and_requests() -> None:
     fakes = several_runs(settings.runs_root())
     app = Workbench(Setup(model="gelu-1l"), FakeEngine)
-    app.NOTIFICATION_TIMEOUT = 1000
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("r")
         await until(pilot, lambda: "1 running" in screen_text(app))

@@ -30,7 +30,6 @@ def tiny_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def workbench(model: str = "tiny") -> AsyncIterator[tuple[Workbench, Pilot[None]]]:
     app = Workbench(Setup(model=model))
-    app.NOTIFICATION_TIMEOUT = 1000
     async with app.run_test(size=(120, 40)) as pilot:
         yield app, pilot
 
