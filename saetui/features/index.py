@@ -203,13 +203,16 @@ class FeatureIndex:
         self.statistics.load(tensors, self.tokens_read)
 
 
-def stored_tokens(store: RowStore, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """Places ``[n]`` and activations ``[n, d_in]`` of the tokens of stored rows from row ``start`` on,
-    some thousand at a time."""
-    rows, step = store.activation_rows, max(1, _SCAN // store.seq_len)
+def stored_tokens(
+    store: RowStore, start: int = 0, stop: int | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Places ``[n]`` and activations ``[n, d_in]`` of the tokens of stored rows from row ``start`` on, up to
+    ``stop`` (None: all), some thousand at a time."""
+    rows = store.activation_rows if stop is None else min(stop, store.activation_rows)
+    step = max(1, _SCAN // store.seq_len)
     for first in range(start, rows, step):
-        stop = min(first + step, rows)
-        yield store.places(first, stop), store.activations(first, stop, store.first).flatten(0, 1)
+        end = min(first + step, rows)
+        yield store.places(first, end), store.activations(first, end, store.first).flatten(0, 1)
 
 
 def _step_tokens(d_sae: int, device: torch.device) -> int:

@@ -58,7 +58,7 @@ class FeatureStatistics:
             self._count(feature, activation)
             self.tokens += len(f) if tokens is None else tokens
         self.top.offer(Entries(feature, place, activation, activation))
-        self.sample.offer(Entries(feature, place, _lot(feature, place), activation))
+        self.sample.offer(Entries(feature, place, lot(feature, place), activation))
 
     def counts(self, feature: int) -> Counts:
         """Histogram and counts of one feature."""
@@ -124,7 +124,7 @@ def _exponent(x: Tensor) -> Tensor:
     return (exponent - (mantissa == 0.5).int()).int()
 
 
-def _lot(feature: Tensor, place: Tensor) -> Tensor:
+def lot(feature: Tensor, place: Tensor) -> Tensor:
     """A number in (0, 1) per firing that a hash of feature and place decides.
 
     The firings of highest lot are a uniform sample that is the same however the stream is cut,

@@ -268,7 +268,7 @@ def hot_residual(narrow: SAE, x_hot: Tensor, recipe: GraftRecipe) -> tuple[Tenso
 def assembled(
     narrow: SAE, recipe: GraftRecipe, W_encT: Tensor, b_enc: Tensor, W_dec: Tensor, shares: Tensor
 ) -> Graft:
-    """The graft of trained children, ``W_encT`` and ``W_dec [k, d_in]``, the largest of ``shares [k]`` first."""
+    """The graft of trained children, ``W_encT`` and ``W_dec [k, d_in]``, by falling ``shares [k]``."""
     order = shares.argsort(descending=True, stable=True)
     return Graft(
         narrow=narrow,

@@ -43,9 +43,11 @@ def train_children(
                 for size, generator in zip(sizes, step.generators, strict=True)
             ]
         )
-        places = (drawn + starts).to(pool_x.device)
+        places = (drawn + starts).flatten().to(pool_x.device)
         l1_coeff = recipe.l1_coeff * rising_share(i, recipe.steps, recipe.l1_warmup)
-        step(pool_x[places], pool_y[places], lr=recipe.lr, l1_coeff=l1_coeff)
+        # index_select: on a CPU several times as fast as indexing with a tensor.
+        drawn_x, drawn_y = (pool.index_select(0, places).view(*drawn.shape, -1) for pool in (pool_x, pool_y))
+        step(drawn_x, drawn_y, lr=recipe.lr, l1_coeff=l1_coeff)
     return [
         assembled(narrow, own, W_encT, b_enc, W_dec, child_shares(_encode(narrow, one, W_encT, b_enc)))
         for own, one, W_encT, b_enc, W_dec in zip(

@@ -182,33 +182,55 @@ def context_information(seen: Observed, seed: int = 0) -> list[ContextInformatio
     chosen = np.flatnonzero(won >= 0)
     if len(chosen) > MOST_TOKENS:
         chosen = np.sort(rng.choice(chosen, MOST_TOKENS, replace=False))
-    won, current = won[chosen], _codes(seen.current[chosen])
+    won, current = won[chosen], seen.current[chosen]
     found = []
     names: tuple[Literal["previous", "next", "current"], ...] = ("previous", "next", "current")
     for name in names:
-        neighbour = _codes(getattr(seen, name)[chosen])
         given = np.zeros_like(current) if name == "current" else current
-        share, p = _information(won, neighbour, given, rng)
-        found.append(ContextInformation(name, share, min(1.0, len(names) * p)))
+        told = information(won, getattr(seen, name)[chosen], given, rng)
+        room = told.entropy - told.by_chance
+        share = told.corrected / room if room > 1e-9 else 0.0
+        found.append(ContextInformation(name, share, min(1.0, len(names) * told.p_value)))
     return sorted(found, key=lambda c: (c.p_value > 0.05, -c.share))
 
 
-def _information(won: Ints, neighbour: Ints, given: Ints, rng: np.random.Generator) -> tuple[float, float]:
-    """The permutation-corrected share of the winner's entropy that the neighbour tells, and its p."""
+@dataclass(frozen=True)
+class Information:
+    """What a neighbour says of the winning child, in nats, given something else."""
+
+    entropy: float
+    """H(winner | given)."""
+    actual: float
+    """I(winner; neighbour | given) as counted, which chance alone makes positive."""
+    by_chance: float
+    """Its mean over permutations of the winner within equal ``given``."""
+    p_value: float
+    """(1 + permutations that reach ``actual``) / (1 + permutations)."""
+
+    @property
+    def corrected(self) -> float:
+        """``actual`` less what is due to chance, 0 at least."""
+        return max(0.0, self.actual - self.by_chance)
+
+
+def information(
+    won: Ints, neighbour: Ints, given: Ints, rng: np.random.Generator, permutations: int = PERMUTATIONS
+) -> Information:
+    """Of tokens ``[n]`` with the winning child ``won`` (from 0), one of their neighbours and what is given."""
     if not len(won):
-        return 0.0, 1.0
+        return Information(0.0, 0.0, 0.0, 1.0)
+    neighbour, given = _codes(neighbour), _codes(given)
     cell = _codes(given * (int(neighbour.max()) + 1) + neighbour)
     k = int(won.max()) + 1
     entropy = _conditional_entropy(won, given, k)
 
-    def information(labels: Ints) -> float:
+    def counted(labels: Ints) -> float:
         return entropy - _conditional_entropy(labels, cell, k)
 
-    actual = information(won)
-    null = np.array([information(_shuffled(won, given, rng)) for _ in range(PERMUTATIONS)])
-    p = (1 + int((null >= actual - 1e-12).sum())) / (1 + PERMUTATIONS)
-    room = entropy - null.mean()
-    return (float(max(0.0, actual - null.mean()) / room) if room > 1e-9 else 0.0), p
+    actual = counted(won)
+    null = np.array([counted(_shuffled(won, given, rng)) for _ in range(permutations)])
+    p = (1 + int((null >= actual - 1e-12).sum())) / (1 + permutations)
+    return Information(entropy, actual, float(null.mean()), p)
 
 
 def _shuffled(labels: Ints, given: Ints, rng: np.random.Generator) -> Ints:
