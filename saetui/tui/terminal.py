@@ -1,6 +1,10 @@
 """What saetui needs of a terminal, settled before Textual is imported (it reads its environment then)."""
 
 import os
+import select
+import signal
+import sys
+import threading
 from codecs import getincrementaldecoder
 from functools import partial
 
@@ -22,6 +26,7 @@ def prepare_terminal(interactive: bool) -> None:
         os.environ.setdefault("TEXTUAL_SMOOTH_SCROLL", "0")
     os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
     survive_stray_bytes()
+    end_with_the_terminal(sys.stdin.fileno())
 
 
 def survive_stray_bytes() -> None:
@@ -38,3 +43,20 @@ def survive_stray_bytes() -> None:
         return partial(getincrementaldecoder(encoding), errors="replace")
 
     linux_driver.getincrementaldecoder = decoder  # pyright: ignore[reportPrivateImportUsage]
+
+
+def end_with_the_terminal(file: int) -> None:
+    """Ends this process when the terminal behind ``file`` is gone.
+
+    Mostly the kernel's SIGHUP does. It does not reach a process that ignores it (``nohup``) or that the
+    terminal does not control, and Textual's input thread would read "end of file" for ever, with a core all
+    to itself. Runs are processes of their own, and what is remembered is saved when it changes.
+    """
+    poll = select.poll()
+    poll.register(file, 0)  # a hang-up is told unasked, and nothing else wakes the thread
+
+    def wait() -> None:
+        if any(event & select.POLLHUP for _, event in poll.poll()):
+            os._exit(128 + signal.SIGHUP)
+
+    threading.Thread(target=wait, name="hang-up", daemon=True).start()

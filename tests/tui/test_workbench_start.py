@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -61,16 +64,16 @@ def test_open_without_a_terminal_exits_with_2() -> None:
     assert done.stderr.count("\n") == 1 and "saetui demo" in done.stderr
 
 
-def test_stray_mouse_bytes_do_not_deafen_it() -> None:
-    """An X10 mouse report beyond column 95 is no UTF-8; ``q`` must still end the workbench after it."""
+@contextmanager
+def workbench_in_a_terminal() -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The process, its first screen drawn, and the other end of its terminal, which does not control it."""
     master, slave = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
     process = subprocess.Popen(
         [sys.executable, "-m", "saetui", "open", "--model", "gelu-1l"],
         stdin=slave,
         stdout=slave,
         stderr=slave,
-        env=environment,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"},
         start_new_session=True,
     )
     os.close(slave)
@@ -80,8 +83,20 @@ def test_stray_mouse_bytes_do_not_deafen_it() -> None:
             if select.select([master], [], [], 1)[0]:
                 seen += os.read(master, 1 << 16)
         assert b"Graft" in seen
+        yield process, master
+    finally:
+        process.kill()
+        process.wait()
+        with suppress(OSError):
+            os.close(master)
+
+
+def test_stray_mouse_bytes_do_not_deafen_it() -> None:
+    """An X10 mouse report beyond column 95 is no UTF-8; ``q`` must still end the workbench after it."""
+    with workbench_in_a_terminal() as (process, master):
         os.write(master, b"\x1b[M" + bytes([32, 33 + 170, 33 + 10]) + b"\xff\xfe")
         os.write(master, b"q")
+        deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
             if select.select([master], [], [], 0.2)[0]:
                 try:
@@ -89,10 +104,12 @@ def test_stray_mouse_bytes_do_not_deafen_it() -> None:
                 except OSError:
                     break
         assert process.wait(30) == 0
-    finally:
-        process.kill()
-        process.wait()
+
+
+def test_it_ends_with_a_terminal_that_sends_no_signal() -> None:
+    with workbench_in_a_terminal() as (process, master):
         os.close(master)
+        assert process.wait(30) == 128 + signal.SIGHUP
 
 
 # -- remembered state
