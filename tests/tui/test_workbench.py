@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual._compositor import Compositor
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -592,3 +593,18 @@ async def test_the_run_pane_reads_files_in_a_thread_of_its_own_and_says_what_it_
         it.screen.run_pane.freshen()
         await it.wait_for(lambda: it.screen.run_pane._message.display)
         assert "manifest" in str(it.screen.run_pane._message.content)
+
+
+async def test_a_move_of_the_focus_does_not_paint_the_whole_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    painted: list[str] = []
+    paint = Compositor.render_full_update
+
+    def counted(self: Compositor, simplify: bool = False) -> Any:
+        painted.append("all")
+        return paint(self, simplify)
+
+    async with bench() as it:
+        monkeypatch.setattr(Compositor, "render_full_update", counted)
+        await it.press("tab", "tab", "tab")
+        assert it.screen.active == 4
+        assert not painted

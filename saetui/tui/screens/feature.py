@@ -12,8 +12,9 @@ from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
-from textual.reactive import reactive
+from textual.reactive import Reactive, reactive
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Static
 
 from saetui.errors import UserError
@@ -45,8 +46,10 @@ SMALL = (100, 30)
 class FeatureScreen(Screen[None]):
     BINDINGS = bindings("workbench", "panes", "prompt", "contexts", "children")
 
-    zoomed: reactive[bool] = reactive(False, init=False)
-    active: reactive[int] = reactive(1, init=False)
+    zoomed: reactive[bool] = reactive(False, init=False, repaint=False)
+    active: reactive[int] = reactive(1, init=False, repaint=False)
+    # Textual's own paints the whole screen anew when the focus moves; the two widgets concerned do that.
+    focused = Reactive[Widget | None](None, repaint=False)
 
     def __init__(self, session: Session, watch: RunWatch, memory: StateFile) -> None:
         super().__init__()
