@@ -42,7 +42,7 @@ class LMRecipe:
 REAL_LM = LMRecipe(
     name="real",
     model=OneLayerConfig(d_model=256, n_heads=8, d_head=32, d_mlp=1024, n_ctx=64, d_vocab=4096),
-    tokens=14_566_400,
+    tokens=39_321_600,
     batch_rows=80,
     muon_lr=4e-3,
     adam_lr=4e-3,
@@ -119,16 +119,16 @@ REAL = WorldRecipe(
         "It is a user-defined function",
     ),
     narrow=SplitRecipe(
-        d_sae=256, seed=2, init="random", data="all", tokens=4_096_000, batch_size=2048, lr=1e-3,
-        l1_coeff=6.8, l1_warmup=0.2, buffer_passes=4,
+        d_sae=256, seed=1, init="random", data="all", tokens=4_096_000, batch_size=2048, lr=1e-3,
+        l1_coeff=4.0, l1_warmup=0.2, buffer_passes=4,
     ),
-    threshold=2.0,
+    threshold=1.5,
     split={
         "d_sae": 1024, "granularity": "mixed", "loss": "target_zeroed",
-        "tokens": 819_200, "batch_size": 1024, "lr": 2e-3, "lr_warmup_steps": 20, "l1_coeff": 5.0,
+        "tokens": 819_200, "batch_size": 1024, "lr": 2e-3, "lr_warmup_steps": 20, "l1_coeff": 3.0,
         "buffer_tokens": 65_536, "buffer_passes": 4, "eval_every": 200_000, "checkpoint_every": 400_000,
     },
-    graft={"children": 64, "l1_coeff": 5.0},
+    graft={"children": 64, "l1_coeff": 3.0},
     split_all={"init": "random", "data": "all", "loss": "standard"},
     measured_tokens=400_000,
 )  # fmt: skip
