@@ -15,8 +15,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from saetui import cli
-from saetui.commands.progress import duration_text, evaluation_lines, metrics_line, tokens_text
+from saetui.commands.progress import evaluation_lines, metrics_line
 from saetui.errors import UserError
+from saetui.quantities import duration, si
 from saetui.runs.journal import Journal
 from saetui.runs.launcher import launch, survives_logout
 from saetui.runs.store import Run, list_runs
@@ -112,8 +113,8 @@ def test_on_a_terminal_one_line_is_kept_up_to_date_and_ctrl_c_leaves_the_run() -
     os.close(terminal)
     text = shown.decode()
     assert os.waitstatus_to_exitcode(code) == 130
-    assert "of 1.0M" in text and f"`saetui watch {run.id}` comes back" in text
-    lines = [line for line in re.split(r"\r\n", text) if "of 1.0M" in line]
+    assert "of 1.00M" in text and f"`saetui watch {run.id}` comes back" in text
+    lines = [line for line in re.split(r"\r\n", text) if "of 1.00M" in line]
     assert len(lines) == 1  # drawn over and over in one line
     assert run.state() == "running"
     saetui("stop", run.id)
@@ -125,17 +126,17 @@ def test_evaluations_and_probes_are_lines_of_their_own() -> None:
         "probes": [{"prompt": "a low-", "token": "-", "target": 0.5, "top": [[1034, 5.25], [7, 1.0]]}],
     }  # fmt: skip
     assert evaluation_lines(record) == [
-        "evaluation at 1.5M:  FVU 0.200  L0 31.2  CE recovered 93.7%",
+        "evaluation at 1.50M:  FVU 0.200  L0 31.2  CE recovered 93.7%",
         "  'a low-'  target 0.50  | 1034: 5.25  7: 1.00",
     ]
 
 
 def test_numbers_are_short() -> None:
-    assert [tokens_text(n) for n in (0, 950, 12_345, 26_200_000)] == ["0", "950", "12.3k", "26.2M"]
-    assert [duration_text(s) for s in (5, 187, 7500, 273_600)] == ["5s", "3m07", "2h05", "3d04h"]
+    assert [si(n) for n in (0, 950, 12_345, 26_200_000)] == ["0", "950", "12.3k", "26.2M"]
+    assert [duration(s) for s in (5, 187, 7500, 273_600)] == ["5s", "3m07s", "2h05m", "3d04h"]
     record = {"tokens": 5000, "loss": None, "tokens_per_s": 41_900.0, "eta_s": 12.0}
-    assert metrics_line(record, 10_000) == "5.0k of 10.0k (50%)  41.9k tok/s  ETA 12s"
-    assert metrics_line({"tokens": 5000, "loss": 0.125}, None) == "5.0k  loss 0.125"
+    assert metrics_line(record, 10_000) == "5.00k of 10.0k (50%)  41.9k tok/s  ETA 12s"
+    assert metrics_line({"tokens": 5000, "loss": 0.125}, None) == "5.00k  loss 0.125"
 
 
 def test_a_damaged_record_is_told() -> None:

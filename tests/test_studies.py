@@ -147,7 +147,7 @@ def test_files_are_listed_shown_and_planned_without_being_run(tmp_path: Path) ->
     (tmp_path / "own.toml").write_text(shown)
     for name in ("seed-table", str(tmp_path / "own.toml")):
         planned = saetui("study", "run", name, "--model", "synthetic", "--set", "tokens=2048", "--dry-run")
-        assert planned.stdout.splitlines()[8] == "9.f49.s43  2.0k tokens"
+        assert planned.stdout.splitlines()[8] == "9.f49.s43  2.05k tokens"
     assert not runs_root().exists()
     for wrong, said in (
         ("tokns=3", "--set: unknown key 'tokns'; did you mean 'tokens'?"),

@@ -4,12 +4,12 @@ import click
 
 from saetui.commands.options import json_option
 from saetui.commands.output import emit_json, say
-from saetui.commands.progress import duration_text, tokens_text
 from saetui.features.results import Child
+from saetui.quantities import duration, si
 from saetui.settings import runs_root
 from saetui.split.comparison import ComparedRun, Comparison, Match
 from saetui.split.report import SplitThresholds
-from saetui.tui.widgets.visible import visible
+from saetui.visible import visible
 
 
 @click.command()
@@ -65,11 +65,11 @@ def report(found: Comparison) -> list[str]:
     ]
     for side in (first, second):
         cost = side.cost
-        read = "" if cost.tokens_read is None else tokens_text(cost.tokens_read)
-        wall = "" if cost.wall_s is None else duration_text(cost.wall_s)
+        read = "" if cost.tokens_read is None else si(cost.tokens_read)
+        wall = "" if cost.wall_s is None else duration(cost.wall_s)
         lines.append(
             f"{side.run:<{width}}  {side.kind:<7}{len(side.children):>8} {read:>7} "
-            f"{tokens_text(cost.tokens):>7} {wall:>7}"
+            f"{si(cost.tokens):>7} {wall:>7}"
         )
     lines += ["", f"{len(found.matches)} children are found by both"]
     if found.matches:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from saetui.tui.widgets.visible import cell_len, head, tail, visible
+from saetui.visible import cell_len, head, tail, visible
 
 
 def concordance(contexts: Sequence[tuple[str, Sequence[str], int]], width: int) -> list[str]:

@@ -16,7 +16,7 @@ from saetui.features.results import Child
 from saetui.settings import runs_root
 from saetui.setup import Setup
 from saetui.split.recipe import GraftRecipe
-from saetui.tui.widgets.visible import visible
+from saetui.visible import visible
 
 if TYPE_CHECKING:
     from saetui.split.graft_run import GraftReport

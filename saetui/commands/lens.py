@@ -7,7 +7,7 @@ from saetui.commands.options import json_option, setup_options
 from saetui.commands.output import emit_json
 from saetui.features.results import Lens, TokenLogit
 from saetui.setup import Setup
-from saetui.tui.widgets.visible import pad, visible
+from saetui.visible import pad, visible
 
 _TOKEN = 20
 

@@ -8,7 +8,7 @@ from saetui.commands.output import emit_json
 from saetui.errors import UsageError
 from saetui.features.results import PromptProbe, TokenProbe
 from saetui.setup import Setup
-from saetui.tui.widgets.visible import pad, visible
+from saetui.visible import pad, visible
 
 _TOKEN = 12
 """Cells of the token column."""

@@ -5,27 +5,8 @@ from typing import Any, TextIO
 
 from saetui.commands.live_line import LiveLine
 from saetui.line_pace import LinePace
+from saetui.quantities import duration, si
 from saetui.runs.status import RunStatus
-
-
-def tokens_text(tokens: float) -> str:
-    """``950``, ``12.3k``, ``26.2M``."""
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if tokens >= limit:
-            return f"{tokens / limit:.1f}{unit}"
-    return f"{tokens:.0f}"
-
-
-def duration_text(seconds: float) -> str:
-    """``42s``, ``3m07``, ``2h05``, ``3d04h``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02}"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
 
 
 def _number(record: dict[str, Any], key: str, form: str) -> str:
@@ -40,26 +21,22 @@ def _joined(*parts: str) -> str:
 def metrics_line(record: dict[str, Any], total: int | None) -> str:
     """One line of a training record."""
     tokens = record.get("tokens", 0)
-    done = (
-        f"{tokens_text(tokens)} of {tokens_text(total)} ({tokens / total:.0%})"
-        if total
-        else tokens_text(tokens)
-    )
+    done = f"{si(tokens)} of {si(total)} ({tokens / total:.0%})" if total else si(tokens)
     speed, eta = record.get("tokens_per_s"), record.get("eta_s")
     return _joined(
         done,
         _number(record, "loss", "loss {:.4g}"),
         _number(record, "fvu", "FVU {:.3f}"),
         _number(record, "l0", "L0 {:.1f}"),
-        f"{tokens_text(speed)} tok/s" if speed else "",
-        f"ETA {duration_text(eta)}" if eta is not None else "",
+        f"{si(speed)} tok/s" if speed else "",
+        f"ETA {duration(eta)}" if eta is not None else "",
     )
 
 
 def evaluation_lines(record: dict[str, Any]) -> list[str]:
     """An evaluation on held-out rows, with a line for each probe prompt."""
     head = _joined(
-        f"evaluation at {tokens_text(record.get('tokens', 0))}:",
+        f"evaluation at {si(record.get('tokens', 0))}:",
         _number(record, "fvu", "FVU {:.3f}"),
         _number(record, "l0", "L0 {:.1f}"),
         _number(record, "ce_recovered", "CE recovered {:.1%}"),
@@ -80,7 +57,7 @@ def event_line(event: dict[str, Any]) -> str | None:
         case "running":
             return "running"
         case "resumed":
-            return f"goes on from {tokens_text(event['tokens'])} tokens"
+            return f"goes on from {si(event['tokens'])} tokens"
         case _:
             return None
 

@@ -4,13 +4,13 @@ import click
 
 from saetui.commands.options import json_option
 from saetui.commands.output import emit_json, say
-from saetui.commands.progress import tokens_text
 from saetui.errors import UserError
+from saetui.quantities import si
 from saetui.runs.metrics import curve
 from saetui.runs.store import find_run
 from saetui.settings import runs_root
 from saetui.split.overtaking import Lead, Overtaking, overtakings, own_target
-from saetui.tui.widgets.visible import visible
+from saetui.visible import visible
 
 
 @click.command()
@@ -45,13 +45,13 @@ def _lines(one: Overtaking, target: int | None) -> list[str]:
         if one.first:
             again = f"overtaken for good {_lead(one.for_good)}" if one.for_good else "but it leads at the end"
             lines.append(again)
-    lines.append(f"at the end {_lead(one.end)}, leading since {tokens_text(one.settled.tokens)} tokens")
+    lines.append(f"at the end {_lead(one.end)}, leading since {si(one.settled.tokens)} tokens")
     return lines
 
 
 def _lead(lead: Lead) -> str:
     target = "" if lead.target is None else f", the target's {lead.target:.2f}"
     if lead.feature is None:
-        return f"at {tokens_text(lead.tokens)} tokens nothing fires"
-    when = f"at {tokens_text(lead.tokens)} tokens (step {lead.step})"
+        return f"at {si(lead.tokens)} tokens nothing fires"
+    when = f"at {si(lead.tokens)} tokens (step {lead.step})"
     return f"{when}: {lead.feature} with {lead.activation:.2f}{target}"

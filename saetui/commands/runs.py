@@ -6,7 +6,7 @@ import click
 
 from saetui.commands.options import json_option
 from saetui.commands.output import emit_json, say
-from saetui.commands.progress import duration_text
+from saetui.quantities import duration
 from saetui.runs.status import RunStatus, list_status
 from saetui.runs.store import find_run, remove_run
 from saetui.settings import runs_root
@@ -59,8 +59,8 @@ def _print_table(rows: list[RunStatus]) -> None:
             "" if row.progress is None else f"{row.progress:.0%}",
             "" if row.fvu is None else f"{row.fvu:.3f}",
             "" if row.l0 is None else f"{row.l0:.1f}",
-            "" if row.eta_s is None else duration_text(row.eta_s),
-            duration_text(row.age_s),
+            "" if row.eta_s is None else duration(row.eta_s),
+            duration(row.age_s),
             row.verdict or "",
             *([row.model, row.summary] if wide else []),
         )

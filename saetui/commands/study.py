@@ -13,9 +13,9 @@ from click.core import ParameterSource
 from saetui.commands.live_line import LiveLine
 from saetui.commands.options import json_option, setup_options
 from saetui.commands.output import csv_text, emit_json, say
-from saetui.commands.progress import duration_text, tokens_text
 from saetui.commands.study_tables import cell_records, curve_records, tables
 from saetui.errors import UsageError
+from saetui.quantities import duration, si
 from saetui.reports import markdown
 from saetui.reports.document import Table
 from saetui.runs.launcher import survives_logout
@@ -229,9 +229,7 @@ def _print_plan(plan: Plan, as_json: bool) -> None:
         emit_json(plan)
         return
     for cell in plan.cells:
-        click.echo(
-            f"{cell.id}  {tokens_text(cell.recipe['tokens'])} tokens" if "tokens" in cell.recipe else cell.id
-        )
+        click.echo(f"{cell.id}  {si(cell.recipe['tokens'])} tokens" if "tokens" in cell.recipe else cell.id)
     say(f"{len(plan.cells)} runs")
 
 
@@ -287,7 +285,7 @@ def _summary(status: StudyStatus) -> str:
         if count := status.count(state):
             parts.append(f"{count} {state}")
     if status.eta_s is not None:
-        parts.append(f"ETA {duration_text(status.eta_s)}")
+        parts.append(f"ETA {duration(status.eta_s)}")
     return " · ".join(parts)
 
 

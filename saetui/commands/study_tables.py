@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from saetui.commands.progress import duration_text, tokens_text
+from saetui.quantities import duration, si
 from saetui.reports.document import Table
 from saetui.studies.results import (
     CellResult,
@@ -53,8 +53,8 @@ def cells_table(cells: Sequence[CellResult]) -> Table:
             number(cell.l0, "{:.1f}".format),
             number(cell.dead, "{:.1%}".format),
             number(cell.ce_recovered, "{:.1%}".format),
-            *(number(getattr(cell.cost, key, None), tokens_text) for key in _TOKENS),
-            number(getattr(cell.cost, "wall_s", None), duration_text),
+            *(number(getattr(cell.cost, key, None), si) for key in _TOKENS),
+            number(getattr(cell.cost, "wall_s", None), duration),
         )
         for cell in cells
     ]
@@ -87,8 +87,8 @@ def rows_table(rows: Sequence[RowResult]) -> Table:
             over(row.l0, "{:.1f}".format),
             over(row.dead, "{:.1%}".format),
             over(row.ce_recovered, "{:.1%}".format),
-            *(over(getattr(row, key), tokens_text) for key in _TOKENS),
-            over(row.wall_s, duration_text),
+            *(over(getattr(row, key), si) for key in _TOKENS),
+            over(row.wall_s, duration),
         )
         for row in rows
     ]
@@ -104,12 +104,12 @@ def filter_table(results: Sequence[FilterResult]) -> Table:
             *((str(r.target),) if several else ()),
             *(r.data, r.init.replace("_", " "), share(r.successes, r.judged)),
             over(r.mean_f1, "{:.2f}".format),
-            *(over(getattr(r, key), tokens_text) for key in _TOKENS),
-            over(r.wall_s, duration_text),
+            *(over(getattr(r, key), si) for key in _TOKENS),
+            over(r.wall_s, duration),
             share(r.matched, r.runs),
-            over(r.to_match, tokens_text),
-            over(r.read_to_match, tokens_text),
-            over(r.seconds_to_match, duration_text),
+            over(r.to_match, si),
+            over(r.read_to_match, si),
+            over(r.seconds_to_match, duration),
         )
         for r in results
     ]
@@ -133,9 +133,9 @@ def replacing_table(results: Sequence[ReplacingResult]) -> Table:
             r.row,
             r.prompt,
             share(r.led, r.runs),
-            over(r.first, tokens_text),
+            over(r.first, si),
             share(r.overtaken, r.runs),
-            over(r.for_good, tokens_text),
+            over(r.for_good, si),
             ", ".join(map(str, r.by)),
         )
         for r in results

@@ -4,7 +4,7 @@ from saetui.features.results import Context
 from saetui.split.report import SplitReport, Spread
 from saetui.split.review import Review
 from saetui.split.verdict import CRITERIA, ChildVerdict, CriterionResult
-from saetui.tui.widgets.visible import visible
+from saetui.visible import visible
 
 NUMBERS = {1: "margin", 2: "share", 3: "overlap", 4: "ratio"}
 CONTEXTS_SHOWN = 5

@@ -4,7 +4,7 @@ from html import escape
 
 from saetui.features.results import Context
 from saetui.reports.document import Block, ContextBlock, Document, Heading, Plot, Table, Text
-from saetui.tui.widgets.visible import visible
+from saetui.visible import visible
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #777; --hot: 230, 140, 0; }

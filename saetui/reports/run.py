@@ -5,9 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from saetui.commands.progress import duration_text, tokens_text
 from saetui.commands.verdict_text import number_text
 from saetui.engine.messages import decode
+from saetui.quantities import duration, si
 from saetui.reports.document import Block, ContextBlock, Document, Heading, Plot, Table, Text
 from saetui.reports.svg import Series, line_plot
 from saetui.runs.cost import cost
@@ -17,7 +17,7 @@ from saetui.split.report import SplitReport, Spread
 from saetui.split.review import Review, read_review
 from saetui.split.verdict import CRITERIA, ChildVerdict
 from saetui.studies.verdicts import read_report
-from saetui.tui.widgets.visible import visible
+from saetui.visible import visible
 
 EVALUATION_COLUMNS = ("tokens", "fvu", "l0", "ce", "ce_sae", "ce_zero", "ce_recovered")
 LAST_COLUMNS = ("tokens", "loss", "mse", "l1", "l0", "fvu", "dead", "kept", "tokens_per_s")
@@ -109,9 +109,7 @@ def run_document(run: Run) -> Document:
         blocks.append(Table("Files", ("file", "bytes", "sha256"), files))
     if values["events"]:
         start = values["events"][0]["t"]
-        events = [
-            (duration_text(e["t"] - start), e["kind"], str(e.get("message", ""))) for e in values["events"]
-        ]
+        events = [(duration(e["t"] - start), e["kind"], str(e.get("message", ""))) for e in values["events"]]
         blocks.append(Table("Events", ("after", "event", "message"), events))
     return Document(f"{run.id}: {manifest.kind} of feature {manifest.recipe['target']}", blocks)
 
@@ -120,7 +118,7 @@ def number(value: Any) -> str:
     """A number as a table shows it: four digits, counts in thousands and millions."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "" if value is None else tokens_text(value) if isinstance(value, int) else str(value)
+    return "" if value is None else si(value) if isinstance(value, int) else str(value)
 
 
 def verdict_blocks(review: Review) -> list[Block]:

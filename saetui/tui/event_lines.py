@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from saetui.tui.run_text import event_line
 from saetui.tui.widgets.canvas import Grid
 from saetui.tui.widgets.cell_widget import CellWidget
-from saetui.tui.widgets.visible import head, visible
+from saetui.visible import head, visible
 
 
 def told(events: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:

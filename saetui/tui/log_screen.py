@@ -10,7 +10,7 @@ from textual.widgets import Log, Static
 
 from saetui.tui.key_line import KeyLine
 from saetui.tui.poller import Poller
-from saetui.tui.widgets.visible import visible
+from saetui.visible import visible
 
 _SHOWN = 1 << 18
 """Bytes of a long log that are shown: its end."""

@@ -12,6 +12,7 @@ from textual.message import Message
 from textual.screen import Screen
 
 from saetui.errors import UserError
+from saetui.quantities import si
 from saetui.runs.store import LIVE, Run, list_runs
 from saetui.tui.actions import bindings
 from saetui.tui.event_lines import EventLines
@@ -39,7 +40,6 @@ from saetui.tui.run_messages import JudgeRequested, RunControlRequested
 from saetui.tui.widgets.canvas import Symbols
 from saetui.tui.widgets.confirm import Confirm
 from saetui.tui.widgets.line_plot import LinePlot
-from saetui.tui.widgets.numbers import si
 from saetui.tui.widgets.plot_model import PlotModel
 
 INTERVAL_S = 1.0

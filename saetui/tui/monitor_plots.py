@@ -8,7 +8,7 @@ from saetui.tui.widgets.axes import LOG_STEPS, LOG_TOKENS, STEPS, TOKENS, WALL
 from saetui.tui.widgets.palette import COUNT
 from saetui.tui.widgets.plot_model import Trace
 from saetui.tui.widgets.series import Series
-from saetui.tui.widgets.visible import tail, visible
+from saetui.visible import tail, visible
 
 AXES = (TOKENS, STEPS, WALL)
 PROBE_AXES = (LOG_TOKENS, LOG_STEPS, WALL)

@@ -4,13 +4,13 @@ from typing import Any, ClassVar
 
 from rich.cells import cell_len
 
+from saetui.quantities import duration, percent, short, si, size
 from saetui.tui.gpu import GpuReading
 from saetui.tui.run_follower import Snapshot
 from saetui.tui.run_text import STYLES, progress_bar, state_text
 from saetui.tui.widgets.canvas import Grid, Symbols
 from saetui.tui.widgets.cell_widget import CellWidget
-from saetui.tui.widgets.numbers import duration, percent, short, si, size
-from saetui.tui.widgets.visible import head
+from saetui.visible import head
 
 PLOTTED = ("loss", "l0", "fvu", "dead")
 """Shown by plots at any size of the terminal."""

@@ -3,8 +3,8 @@
 import time
 from typing import Any
 
+from saetui.quantities import duration, short, size
 from saetui.tui.widgets.canvas import Symbols
-from saetui.tui.widgets.numbers import duration, short, size
 
 SIGNS = {
     "queued": "◌",

@@ -13,6 +13,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from saetui.errors import UserError
+from saetui.quantities import duration, si
 from saetui.runs.status import RunStatus, status
 from saetui.runs.store import LIVE, Run
 from saetui.tui.actions import bindings
@@ -23,7 +24,6 @@ from saetui.tui.run_messages import JudgeRequested, MonitorRequested, RunControl
 from saetui.tui.run_text import STYLES, progress_bar, state_text
 from saetui.tui.widgets.canvas import Symbols
 from saetui.tui.widgets.confirm import Confirm
-from saetui.tui.widgets.numbers import duration, si
 from saetui.tui.widgets.table import Column, Table
 
 INTERVAL_S = 1.0

@@ -13,7 +13,7 @@ from saetui.tui.widgets.context_list import context_cells
 from saetui.tui.widgets.histogram import draw_histogram
 from saetui.tui.widgets.prompt_strip import lay_out
 from saetui.tui.widgets.scatter import Points, draw_scatter
-from saetui.tui.widgets.visible import head, pad, tail, visible
+from saetui.visible import head, pad, tail, visible
 
 TEXT = st.text(alphabet=st.characters(codec=None, max_codepoint=0x1FFFF), max_size=8)
 HARD = st.one_of(

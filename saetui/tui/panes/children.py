@@ -9,15 +9,15 @@ from textual.app import ComposeResult
 from textual.message import Message
 
 from saetui.errors import UserError
+from saetui.quantities import percent
 from saetui.tui.panes.pane import Pane
 from saetui.tui.panes.pane_table import PaneTable
 from saetui.tui.run_watch import RunWatch
 from saetui.tui.selection import Selected
 from saetui.tui.session import NARROW, Progress, Session
 from saetui.tui.widgets.context_list import ContextList
-from saetui.tui.widgets.numbers import percent
 from saetui.tui.widgets.table import Column
-from saetui.tui.widgets.visible import visible
+from saetui.visible import visible
 
 if TYPE_CHECKING:
     from saetui.engine.messages import EncoderInfo

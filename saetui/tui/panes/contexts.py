@@ -9,11 +9,11 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Static
 
+from saetui.quantities import percent, short
 from saetui.tui.panes.pane import Pane
 from saetui.tui.selection import Selected
 from saetui.tui.session import Session
 from saetui.tui.widgets.context_list import ContextList, Section
-from saetui.tui.widgets.numbers import percent, short
 
 if TYPE_CHECKING:
     from saetui.features.results import Contexts

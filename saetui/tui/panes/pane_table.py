@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.binding import Binding, BindingType
 
 from saetui.tui.widgets.table import Column, Table
-from saetui.tui.widgets.visible import visible
+from saetui.visible import visible
 
 if TYPE_CHECKING:
     from saetui.features.results import FeatureActivation, TokenLogit

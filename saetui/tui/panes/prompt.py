@@ -15,7 +15,7 @@ from saetui.tui.panes.pane_table import PaneTable, feature_table, without
 from saetui.tui.selection import Selected
 from saetui.tui.session import Session
 from saetui.tui.widgets.prompt_strip import PromptStrip
-from saetui.tui.widgets.visible import visible
+from saetui.visible import visible
 
 if TYPE_CHECKING:
     from saetui.features.results import PromptProbe, TokenProbe

@@ -10,12 +10,12 @@ from textual.message import Message
 from textual.widgets import Static
 
 from saetui.errors import UserError
+from saetui.quantities import duration, short, si
 from saetui.tui.panes.pane import Pane
 from saetui.tui.poller import Poller
 from saetui.tui.run_watch import RunWatch
 from saetui.tui.selection import Selected
 from saetui.tui.session import Session
-from saetui.tui.widgets.numbers import duration, short, si
 
 if TYPE_CHECKING:
     from saetui.runs.status import RunStatus

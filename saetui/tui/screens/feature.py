@@ -18,6 +18,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from saetui.errors import UserError
+from saetui.quantities import duration, percent
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
 from saetui.tui.panes.children import ChildrenPane
@@ -30,7 +31,6 @@ from saetui.tui.run_watch import RunWatch
 from saetui.tui.selection import History, Selected
 from saetui.tui.session import NARROW, Phase, Session
 from saetui.tui.state import State, StateFile
-from saetui.tui.widgets.numbers import duration, percent
 
 if TYPE_CHECKING:
     from saetui.runs.store import Run

@@ -22,11 +22,11 @@ from textual.widgets import Input, Static
 
 from saetui.errors import UsageError
 from saetui.features.results import Contexts
+from saetui.quantities import percent
 from saetui.runs.launcher import survives_logout
 from saetui.setup import Setup
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.tui.actions import bindings
-from saetui.tui.widgets.numbers import percent
 
 Recipe = SplitRecipe | GraftRecipe
 TITLES = {

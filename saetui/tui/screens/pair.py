@@ -16,7 +16,7 @@ from saetui.tui.selection import Selected
 from saetui.tui.session import Session
 from saetui.tui.widgets.scatter import Points, Scatter
 from saetui.tui.widgets.table import Column, Table
-from saetui.tui.widgets.visible import tail, visible
+from saetui.visible import tail, visible
 
 if TYPE_CHECKING:
     from saetui.features.results import Pair, PairContext, PairSide

@@ -25,7 +25,7 @@ from saetui.split.verdict import CRITERIA, ChildVerdict, CriterionResult, Eviden
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
 from saetui.tui.screens.line_input import LineInput
-from saetui.tui.widgets.visible import tail, visible
+from saetui.visible import tail, visible
 
 Key = tuple[str, int]
 Judge = Callable[[Callable[[str], None]], Awaitable[None]]

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from rich.cells import cell_len
 
-from saetui.tui.widgets.numbers import duration, short, si
+from saetui.quantities import duration, short, si
 
 
 def nice_step(rough: float, mantissas: tuple[float, ...] = (1, 2, 5, 10)) -> float:

@@ -16,9 +16,9 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from saetui.tui.widgets.numbers import si
+from saetui.quantities import si
 from saetui.tui.widgets.styles import LineStyles
-from saetui.tui.widgets.visible import head, pad, tail, visible
+from saetui.visible import head, pad, tail, visible
 
 if TYPE_CHECKING:
     from saetui.features.results import Context

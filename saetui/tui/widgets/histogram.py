@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 
+from saetui.quantities import short, si
 from saetui.tui.widgets.axes import Axis, place_x_ticks
 from saetui.tui.widgets.canvas import Grid, Symbols
 from saetui.tui.widgets.cell_widget import CellWidget
-from saetui.tui.widgets.numbers import short, si
-from saetui.tui.widgets.visible import head
+from saetui.visible import head
 
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 _VALUE = Axis("activation", short)

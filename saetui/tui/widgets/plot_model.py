@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from rich.cells import cell_len
 
+from saetui.quantities import si
 from saetui.tui.widgets import axes
 from saetui.tui.widgets.axes import TOKENS, Axis
 from saetui.tui.widgets.canvas import Canvas, Grid, Symbols
-from saetui.tui.widgets.numbers import si
 from saetui.tui.widgets.palette import COUNT, MARKERS
 from saetui.tui.widgets.series import Series
-from saetui.tui.widgets.visible import head
+from saetui.visible import head
 
 _RULES = {"braille": "│┤", "block": "│┤", "ascii": "|+"}
 

@@ -11,11 +11,11 @@ from textual.binding import Binding
 from textual.geometry import Size
 from textual.message import Message
 
+from saetui.quantities import si
 from saetui.tui.widgets.canvas import Grid
 from saetui.tui.widgets.cell_widget import CellWidget
 from saetui.tui.widgets.context_list import SHADES, shade
-from saetui.tui.widgets.numbers import si
-from saetui.tui.widgets.visible import head, visible
+from saetui.visible import head, visible
 
 if TYPE_CHECKING:
     from saetui.features.results import PromptProbe, TokenProbe

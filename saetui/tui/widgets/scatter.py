@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 
+from saetui.quantities import short
 from saetui.tui.widgets.axes import Axis, linear_bounds, linear_ticks, place_x_ticks
 from saetui.tui.widgets.canvas import Canvas, Grid, Symbols
 from saetui.tui.widgets.cell_widget import CellWidget
-from saetui.tui.widgets.numbers import short
 from saetui.tui.widgets.palette import COUNT, MARKERS, series_classes, series_css
-from saetui.tui.widgets.visible import head
+from saetui.visible import head
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from saetui.tui.widgets.styles import LineStyles
-from saetui.tui.widgets.visible import pad
+from saetui.visible import pad
 
 Row = TypeVar("Row")
 
