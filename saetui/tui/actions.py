@@ -49,7 +49,7 @@ ACTIONS = (
     Action("help", "f1,question_mark", "Help", "Keys and what they do", "app", footer=True),
     Action("runs", "r", "Runs", "All runs: watch, stop, pause, resume, judge", "app", footer=True),
     Action("restart_engine", "ctrl+r", "Restart engine", "Start the inference process again", "app"),
-    Action("quit", "q,ctrl+q", "Quit", "Leave; runs go on and are found again", "app", footer=True),
+    Action("quit", "q", "Quit", "Leave; runs go on and are found again", "app", footer=True),
     Action("graft", "g", "Graft", "Split the selected feature now, in seconds", "workbench", footer=True),
     Action(
         "graft_form", "G", "Graft with …", "Graft with other settings: children, threshold, L1", "workbench"
