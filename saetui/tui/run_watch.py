@@ -91,6 +91,20 @@ class RunWatch:
             and made(seen.run.manifest.setup)
         ]
 
+    def pace(self, made: Callable[[dict[str, Any]], bool], d_sae: int) -> float | None:
+        """Tokens a second, evaluations included, of the newest finished split into ``d_sae`` features, of the
+        setups for which ``made``. None: there is none."""
+        from saetui.runs.cost import wall_seconds
+
+        for seen in self.runs:
+            if seen.status.kind != "split" or seen.status.state != "finished":
+                continue
+            manifest = seen.run.manifest
+            if manifest.recipe["d_sae"] == d_sae and made(manifest.setup):
+                seconds = wall_seconds(seen.run.read_events())
+                return seen.status.tokens / seconds if seconds else None
+        return None
+
 
 def _stamp(path: Path) -> tuple[int, int]:
     try:

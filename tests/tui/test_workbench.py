@@ -33,6 +33,7 @@ from saetui.tui.session import NARROW, Phase
 from saetui.tui.state import StateFile
 from tests.tui.fabricate import FakeRun
 from tests.tui.fake_engine import CHILDREN, FakeEngine
+from tests.tui.host import until
 from tests.tui.snapshot import check_snapshot, screen_text
 
 GELU = Setup(model="gelu-1l")
@@ -396,6 +397,24 @@ async def test_the_launch_form_checks_inline_and_launches(monkeypatch: pytest.Mo
         # The focus that comes back from under the form does not take the pane away again.
         await it.press("4", "s", "enter")
         assert it.screen.active == 5 and it.screen.run_pane.display and len(launched) == 2
+
+
+async def test_the_launch_form_estimates_by_an_earlier_run_of_that_size() -> None:
+    fake = FakeRun(settings.runs_root(), "1122-1403-f0-k7q", tokens=5_200_000)
+    path = fake.run.folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "setup": GELU.to_dict()}))
+    fake.begin().train(5_200_000).event("exit", state="finished")  # 52,000 tokens a second
+    async with bench() as it:
+        await until(it.pilot, lambda: bool(it.app.watch_runs.runs))
+        await it.press("s")
+        assert "estimate: about 8m24s, by the last run with 4,096 features" in it.line("#cost")
+        form = it.app.screen
+        assert isinstance(form, LaunchScreen)
+        size = next(row.control for row in form._fields if row.field.name == "d_sae")
+        assert isinstance(size, Input)
+        size.value = "2048"  # no run of that size, so nothing is said
+        await it.settle()
+        assert "estimate" not in it.line("#cost") and "tokens in" in it.line("#cost")
 
 
 async def test_escape_launches_nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from rich.style import Style
@@ -243,7 +244,8 @@ class FeatureScreen(Screen[None]):
 
         if (recipes := self._recipes(kind)) is not None:
             known = self.contexts.known_for(self.selected)
-            self.app.push_screen(LaunchScreen(self.session.setup, *recipes, known), launch)
+            pace = cache(partial(self._watch.pace, self.session.made))  # the form asks at every key
+            self.app.push_screen(LaunchScreen(self.session.setup, *recipes, known, pace), launch)
 
     def on_contexts_pane_known(self) -> None:
         self.show_bar()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
@@ -22,7 +23,7 @@ from textual.widgets import Input, Static
 
 from saetui.errors import UsageError
 from saetui.features.results import Contexts
-from saetui.quantities import percent
+from saetui.quantities import duration, percent
 from saetui.runs.launcher import survives_logout
 from saetui.setup import Setup
 from saetui.split.recipe import GraftRecipe, SplitRecipe
@@ -129,10 +130,19 @@ class LaunchScreen(ModalScreen[Recipe | None]):
 
     everything: reactive[bool] = reactive(False, init=False)
 
-    def __init__(self, setup: Setup, recipe: Recipe, defaults: Recipe, contexts: Contexts | None) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        recipe: Recipe,
+        defaults: Recipe,
+        contexts: Contexts | None,
+        pace: Callable[[int], float | None],
+    ) -> None:
         """``recipe``: what the form begins with. ``defaults``: what the command takes by itself.
-        ``contexts``: the target's, if they are known, for what the threshold will keep."""
+        ``contexts``: the target's, if they are known, for what the threshold will keep. ``pace``: tokens a
+        second of an earlier split into so many features, where there was one."""
         super().__init__()
+        self._pace = pace
         self._setup = setup
         self._defaults = defaults
         self._survival = ""
@@ -194,6 +204,9 @@ class LaunchScreen(ModalScreen[Recipe | None]):
             cost.update("a value is wrong: see above")
             return
         lines = [costs(recipe, self._contexts)]
+        if isinstance(recipe, SplitRecipe) and (pace := self._pace(recipe.d_sae)):
+            took = duration(recipe.tokens / pace)
+            lines.append(f"estimate: about {took}, by the last run with {recipe.d_sae:,} features")
         if self._survival:
             lines.append(self._survival)
         cost.update("\n".join(lines))
