@@ -7,7 +7,7 @@ no file).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +37,12 @@ class RunWatch:
         self.root = root
         self.runs: list[Seen] = []
         """Newest first."""
+        self._shown: list[RunStatus] | None = None
         self._known: dict[str, tuple[Stamp, Seen]] = {}
 
     def poll(self) -> bool:
-        """Looks again; whether anything differs from the last look. OSError where the root is unreadable."""
+        """Looks again; whether anything differs from the last look, as it does at the first one.
+        OSError where the root is unreadable."""
         # Imported here because the poller's thread looks only after the first frame.
         from saetui.runs.status import status
         from saetui.runs.store import Run
@@ -59,23 +61,17 @@ class RunWatch:
                 continue
             try:
                 known[name] = (stamp, Seen(run, status(run)))
-            except (UserError, OSError, KeyError):
-                continue  # a folder without a (whole) manifest is no run, or not one yet
-        before, self._known = self.runs, known
+            except (UserError, OSError, KeyError, TypeError, ValueError):
+                continue  # not a run, not one yet, or one of another program
+        self._known = known
         self.runs = sorted(
             (seen for _, seen in known.values()),
             key=lambda seen: (seen.status.created, seen.run.id),
             reverse=True,
         )
-        return self._look(self.runs) != self._look(before)
-
-    @staticmethod
-    def _look(runs: list[Seen]) -> list[tuple[object, ...]]:
-        """What a change of is worth telling: not the age of a run, which changes all the time."""
-        return [
-            (s.status.id, s.status.state, s.status.tokens, s.status.loss, s.status.ahead, s.status.verdict)
-            for s in runs
-        ]
+        # The age of a run changes all the time, and is not worth telling.
+        before, self._shown = self._shown, [replace(seen.status, age_s=0.0) for seen in self.runs]
+        return self._shown != before
 
     def newest(self, *states: State) -> Seen | None:
         """The newest run in one of ``states`` (any, if none is named)."""

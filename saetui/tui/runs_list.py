@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -12,9 +11,8 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Static
 
-from saetui.errors import UserError
 from saetui.quantities import duration, si
-from saetui.runs.status import RunStatus, status
+from saetui.runs.status import RunStatus
 from saetui.runs.store import LIVE, Run
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
@@ -22,55 +20,12 @@ from saetui.tui.log_screen import LogScreen
 from saetui.tui.poller import Poller
 from saetui.tui.run_messages import JudgeRequested, MonitorRequested, RunControlRequested
 from saetui.tui.run_text import STYLES, progress_bar, state_text
+from saetui.tui.run_watch import RunWatch
 from saetui.tui.widgets.canvas import Symbols
 from saetui.tui.widgets.confirm import Confirm
 from saetui.tui.widgets.table import Column, Table
 
 INTERVAL_S = 1.0
-
-
-class RunsLooker:
-    """The statuses of the runs in ``root``; a run's files are read only if they have changed, or while a
-    process works for it (one that dies changes no file)."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._known: dict[str, tuple[tuple[int, ...], Run, RunStatus]] = {}
-        self._shown: list[RunStatus] | None = None
-
-    def look(self) -> list[RunStatus] | None:
-        """All runs, newest first; None where nothing has changed since the last look."""
-        try:
-            folders = [path for path in self.root.iterdir() if not path.name.startswith(".")]
-        except (FileNotFoundError, NotADirectoryError):
-            folders = []
-        known: dict[str, tuple[tuple[int, ...], Run, RunStatus]] = {}
-        for folder in folders:
-            old = self._known.get(folder.name)
-            run = old[1] if old else Run(folder)
-            stamp = (*_stamp(run.events_path), *_stamp(run.metrics_path), *_stamp(run.judgements_path))
-            if old and old[0] == stamp and old[2].state not in LIVE:
-                known[folder.name] = old
-                continue
-            try:
-                now = replace(status(run), age_s=0.0)
-            except (UserError, OSError, KeyError, TypeError, ValueError):
-                continue  # not a run, not one yet, or one of another program
-            known[folder.name] = (stamp, run, now)
-        self._known = known
-        runs = sorted((entry[2] for entry in known.values()), key=lambda s: (s.created, s.id), reverse=True)
-        if runs == self._shown:
-            return None
-        self._shown = runs
-        return runs
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return 0, 0
-    return found.st_size, found.st_mtime_ns
 
 
 class RunsLooked(Message):
@@ -141,8 +96,12 @@ class RunsScreen(Screen[None]):
         super().__init__()
         self.root = root
         self.symbols: Symbols = symbols
-        looker = RunsLooker(root)
-        self._poller = Poller(looker.look, lambda runs: self.post_message(RunsLooked(runs)), interval)
+        self._watch = RunWatch(root)
+        self._poller = Poller(self._look, lambda runs: self.post_message(RunsLooked(runs)), interval)
+
+    def _look(self) -> list[RunStatus] | None:
+        """In the poller's thread: all runs, newest first; None where nothing has changed."""
+        return [seen.status for seen in self._watch.runs] if self._watch.poll() else None
 
     def compose(self) -> ComposeResult:
         yield Static("reading …", id="runs-title", markup=False)

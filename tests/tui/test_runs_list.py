@@ -3,7 +3,8 @@
 import pytest
 
 from saetui.tui.run_messages import JudgeRequested, MonitorRequested, RunControlRequested
-from saetui.tui.runs_list import RunsLooker, RunsScreen
+from saetui.tui.run_watch import RunWatch
+from saetui.tui.runs_list import RunsScreen
 from saetui.tui.widgets.table import Table
 from tests.tui.fabricate import FakeRun, several_runs
 from tests.tui.host import Host, until
@@ -68,12 +69,17 @@ async def test_sort_and_filter_keep_the_cursor_on_its_run(tmp_path):
 
 def test_a_quiet_list_is_not_handed_over_again(tmp_path):
     fake = FakeRun(tmp_path).begin().train(1_000_000).finish()
-    looker = RunsLooker(tmp_path)
-    first = looker.look()
-    assert first and first[0].state == "finished"
-    assert looker.look() is None
+    watch = RunWatch(tmp_path)
+    assert watch.poll() and watch.runs[0].status.state == "finished"
+    assert not watch.poll()
     fake.run.judgements_path.write_text("")
     fake.event("note")
-    assert looker.look() is None or looker.look() is None
+    assert not watch.poll() or not watch.poll()
     (tmp_path / "no-run").mkdir()
-    assert looker.look() is None
+    assert not watch.poll()
+
+
+def test_the_first_look_at_no_runs_is_news(tmp_path):
+    watch = RunWatch(tmp_path / "none")
+    assert watch.poll() and watch.runs == []
+    assert not watch.poll()
