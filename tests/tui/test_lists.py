@@ -5,6 +5,7 @@ import time
 from saetui.features.results import Context, FeatureActivation, PromptProbe, TokenProbe
 from saetui.tui.widgets.context_list import ContextList, Section
 from saetui.tui.widgets.prompt_strip import PromptStrip
+from saetui.tui.widgets.table import Column, fit_columns
 from tests.tui.host import Host
 from tests.tui.snapshot import check_snapshot, screen_text
 
@@ -116,3 +117,9 @@ async def test_the_cursor_stays_when_another_feature_is_followed():
         strip.show(probe(["a", "-", "b"], [3, 0, 0], 7), 7)
         assert strip.cursor == 2
         assert "3.0" in screen_text(app) or "3" in screen_text(app)
+
+
+def test_growing_columns_share_what_is_left() -> None:
+    fixed, first, second = (Column(name, str, 4, grow=name != "a") for name in "abc")
+    widths = [width for _, width in fit_columns([fixed, first, second], 21)]
+    assert widths == [4, 7, 6] and sum(widths) + 2 * 2 == 21

@@ -54,7 +54,7 @@ class ChildrenPane(Pane):
                 Column("child", lambda child: str(child.feature), 6, right=True),
                 Column("share", lambda child: percent(child.share, 2), 7, right=True),
                 Column("in context", gist, 14, grow=True),
-                Column("boosts", boosts, 14, drop=1),
+                Column("boosts", boosts, 14, grow=True, drop=1),
             ],
             key=lambda child: child.feature,
             empty="g grafts this feature: children appear here in seconds",

@@ -24,7 +24,7 @@ Row = TypeVar("Row")
 class Column(Generic[Row]):
     """One column: ``text`` gives a cell, ``sort`` what to sort by (None last; none: not sortable).
 
-    ``width`` is what it needs; one column with ``grow`` takes what is left. Where there is not room for
+    ``width`` is what it needs; columns with ``grow`` share what is left. Where there is not room for
     all, columns with the highest ``drop`` go first (0: never).
     """
 
@@ -48,7 +48,10 @@ def fit_columns(columns: Sequence[Column[Any]], width: int) -> list[tuple[Column
             break
         kept.remove(max(victims, key=lambda c: c.drop))
     spare = max(0, width - sum(c.width for c in kept) - 2 * (len(kept) - 1))
-    return [(c, c.width + (spare if c.grow else 0)) for c in kept]
+    growing = [c for c in kept if c.grow]
+    share, rest = divmod(spare, max(1, len(growing)))
+    more = {id(c): share + (i < rest) for i, c in enumerate(growing)}
+    return [(c, c.width + more.get(id(c), 0)) for c in kept]
 
 
 class Table(LineStyles, ScrollView, Generic[Row], can_focus=True):
