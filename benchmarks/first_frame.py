@@ -100,9 +100,14 @@ def latencies(terminal: Terminal, keys: int) -> dict[str, float]:
 
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """Keeps cores busy with what training does most: matrix products, one thread each."""
-    program = "import torch; torch.set_num_threads(1); a = torch.randn(1024, 1024)\nwhile True: a @ a"
-    started = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(processes)]
+    """Keeps cores busy as a run does: matrix products, one thread each, in a session that gives way."""
+    program = (
+        "import torch; from saetui.priority import RUN, give_way; give_way(RUN); torch.set_num_threads(1); "
+        "a = torch.randn(1024, 1024)\nwhile True: a @ a"
+    )
+    started = [
+        subprocess.Popen([sys.executable, "-c", program], start_new_session=True) for _ in range(processes)
+    ]
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 
 from saetui.errors import UserError
+from saetui.priority import RUN
 from saetui.runs.context import RunContext
 from saetui.runs.follow import follow
 from saetui.runs.launcher import launch, request, resume
@@ -131,6 +132,20 @@ def test_the_hang_up_of_its_terminal_does_not_reach_it(root: Path) -> None:
     request(run, "stop")
     eventually(lambda: run.state() == "stopped")
     assert rising(run)
+
+
+def test_a_run_gives_way_to_the_screen(root: Path) -> None:
+    run = new_run(root, "count")
+    launch(run)
+    eventually(lambda: reported(run, BATCH))
+    pid = worker_pid(run)
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, own + RUN)
+    session = Path(f"/proc/{pid}/autogroup")
+    if session.exists() and (text := session.read_text().strip()):
+        assert text.endswith(f"nice {min(19, own + RUN)}")
+    request(run, "stop")
+    eventually(lambda: run.state() == "stopped")
 
 
 def test_runs_take_turns_on_a_device_and_a_dead_waiter_blocks_nobody(root: Path) -> None:

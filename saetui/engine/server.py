@@ -23,6 +23,7 @@ from saetui.engine import messages
 from saetui.engine.messages import IndexProgress, encode
 from saetui.engine.traffic import Lane, Traffic
 from saetui.errors import UsageError, UserError
+from saetui.priority import ENGINE, give_way
 
 if TYPE_CHECKING:
     from saetui.engine.operations import Operations
@@ -182,6 +183,7 @@ def _call(operation: Callable[..., Any], request: _Request, *first: Any) -> Any:
 def main() -> None:
     """Serves stdin and stdout, and ends at once when stdin does, whatever is under way."""
     faulthandler.enable()
+    give_way(ENGINE)
     sink = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
     sys.stdout = sys.stderr

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from saetui.errors import UserError
+from saetui.priority import RUN, give_way
 from saetui.runs import checkpoint, lock
 from saetui.runs.context import RunContext, RunPaused, RunStopped
 from saetui.runs.files import DISK_FULL
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.set_inheritable(fd, False)
     lock.keep_from_forks(fd)
     faulthandler.enable()
+    give_way(RUN)
     with RunContext(run) as context:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGINT):
