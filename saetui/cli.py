@@ -19,6 +19,7 @@ COMMANDS = {
     "lens": "tokens that a feature boosts and suppresses",
     "neighbours": "features whose decoder points the same way",
     "pair": "two features side by side on the same tokens",
+    "census": "which features hide several contexts: every one grafted, or ranked before",
     "graft": "split a feature in place, in seconds",
     "ungate": "a graft as a plain SAE that other tools open",
     "split": "train a wide SAE that splits a feature, in a background run",

@@ -243,6 +243,21 @@ async def test_graft_waits_for_hot_tokens_and_can_be_cancelled(shared: Engine):
     assert [e.name for e in (await engine.request("status")).encoders] == ["narrow"]
 
 
+async def test_census_and_rank(shared: Engine):
+    engine = shared
+    await engine.request("open", **FAST)
+    progress: list[dict[str, Any]] = []
+    ranked = await engine.request("rank", tokens=20_000)
+    census = await engine.request("census", progress.append, tokens=20_000)
+    assert ranked == census.evidence
+    assert sorted(one.feature for one in census.features) == list(range(40))
+    grafted = [one for one in census.features if one.children]
+    assert len(grafted) > 10 and grafted == census.features[: len(grafted)]
+    assert any(p["message"].startswith("grafting: 0 of 40") for p in progress)
+    again = await engine.request("census", tokens=20_000)
+    assert again.features == census.features
+
+
 async def test_no_hot_token(shared: Engine):
     engine = shared
     await engine.request("open", **FAST)

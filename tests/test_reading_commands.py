@@ -88,6 +88,26 @@ def test_lens_and_neighbours(world: list[str]):
     assert across[0] == "closest to feature 3 of narrow, in wide" and len(across) == 6
 
 
+def test_census(world: list[str]):
+    few = ["--tokens", "6000", *world]
+    found = answer("census", *few)
+    assert sorted(one["feature"] for one in found["features"]) == list(range(40))
+    grafted = [one for one in found["features"] if one["children"]]
+    by_context = [one["by_context"] for one in grafted]
+    assert len(grafted) >= 5 and by_context == sorted(by_context, reverse=True)
+    shown = lines("census", "--top", "3", *few)
+    assert shown[0].startswith(f"{len(grafted)} features grafted on 6,006 tokens")
+    heading = shown.index("feature  density   k  hold  explained  effective  margin  token  context  before")
+    assert [int(line.split()[0]) for line in shown[heading + 1 : heading + 4]] == [
+        one["feature"] for one in grafted[:3]
+    ]
+    rows = run("census", "--csv", *few).stdout.splitlines()
+    assert rows[0].startswith("feature,density,") and len(rows) == 41
+    ranked = answer("census", "--before", *few)
+    assert ranked == found["evidence"]
+    assert f"{ranked[0]['context_share']:.1%} told by the" in lines("census", "--before", *few)[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -45,6 +45,8 @@ OPERATIONS = {
     "lens": "saetui.features.results:Lens",
     "neighbours": "list[saetui.features.results:Neighbour]",
     "pair": "saetui.features.results:Pair",
+    "rank": "list[saetui.census.results:Evidence]",
+    "census": "saetui.census.results:Census",
     "graft": "saetui.engine.messages:Grafted",
     "store_graft": "saetui.engine.messages:EncoderInfo",
     "children": "list[saetui.features.results:Child]",

@@ -11,6 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from saetui import embedded
+from saetui.census.census import rank, take_census
+from saetui.census.defaults import census_recipe
+from saetui.census.results import Census, CensusProgress, CensusRecipe, Evidence
 from saetui.engine.background import Background
 from saetui.engine.exclusive import ExclusiveModel
 from saetui.engine.messages import NARROW, EncoderInfo, Grafted, IndexProgress, Opened, Status
@@ -27,6 +30,7 @@ from saetui.features.pair import Feature, pair
 from saetui.features.probe import probe
 from saetui.features.results import Child, Contexts, Densities, Lens, Neighbour, Pair, PromptProbe
 from saetui.loading import check_fit, load_lm, load_sae, open_rows
+from saetui.quantities import duration
 from saetui.runs.own import own_run
 from saetui.runs.store import find_run
 from saetui.sae.formats import load as load_sae_file
@@ -206,6 +210,21 @@ class Operations:
                 on_progress=job.tokens("reading held-out text"),
             )
 
+    # Which feature to split
+
+    def rank(self, job: Job, tokens: int = CensusRecipe.tokens) -> list[Evidence]:
+        """``saetui.census.census.rank`` over the narrow SAE's index."""
+        narrow, index, recipe = self._for_census(job, tokens)
+        with self._traffic.on(Lane.JOB):
+            return rank(narrow, index, recipe, _census_progress(job))
+
+    def census(self, job: Job, tokens: int = CensusRecipe.tokens) -> Census:
+        """``saetui.census.census.take_census`` over the narrow SAE's index; a cancelled one goes on when it
+        is asked for again."""
+        narrow, index, recipe = self._for_census(job, tokens)
+        with self._traffic.on(Lane.JOB):
+            return take_census(narrow, index, recipe, _census_progress(job))
+
     # Splitting and judging
 
     def graft(self, job: Job, recipe: dict[str, Any]) -> Grafted:
@@ -331,6 +350,14 @@ class Operations:
                 on_progress=on_progress,
             )
 
+    def _for_census(self, job: Job, tokens: int) -> tuple[SAE, FeatureIndex, CensusRecipe]:
+        """Once the index has read ``tokens`` tokens, or reads no more."""
+        narrow, index = self._shelf.narrow()
+        while not index.complete and index.tokens_read < tokens:
+            job.progress(0.0, f"reading text: {index.tokens_read:,} of {min(tokens, index.wanted):,} tokens")
+            self._background.wait_for_step(0.2)
+        return narrow, index, census_recipe(self._shelf.setup, tokens)
+
     def _wait_for_hot(self, job: Job, index: FeatureIndex, recipe: GraftRecipe) -> None:
         """Until there are enough hot tokens to train on, or no more will come."""
         enough = min(recipe.hot_tokens, ENOUGH_HOT)
@@ -368,6 +395,14 @@ class Operations:
         if self._shelf.setup.model not in embedded.WORLDS:
             raise UsageError("no criteria are known for this: name a criteria file")
         return str(embedded.world(self._shelf.setup.model).criteria)
+
+
+def _census_progress(job: Job) -> Callable[[CensusProgress], None]:
+    def on_progress(now: CensusProgress) -> None:
+        eta = "" if now.eta_s is None else f", {duration(now.eta_s)} to go"
+        job.progress(now.done / max(now.total, 1), f"{now.stage}: {now.done:,} of {now.total:,}{eta}")
+
+    return on_progress
 
 
 def _hot_tokens(index: FeatureIndex, recipe: GraftRecipe) -> HotTokens:

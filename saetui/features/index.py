@@ -77,9 +77,10 @@ class FeatureIndex:
         """Tokens that were last asked for; the index is complete when it has read as many."""
         self.statistics = FeatureStatistics(encoder.d_sae, store.lm.device)
         self._step_rows = max(1, _step_tokens(encoder.d_sae, store.lm.device) // store.seq_len)
-        self._folder = store.folder / encoder_hash(encoder)
-        self._folder.mkdir(exist_ok=True)
-        self._lock = try_lock(self._folder)
+        self.folder = store.folder / encoder_hash(encoder)
+        """Where the index is kept, and whatever else is found out of this dictionary over these rows."""
+        self.folder.mkdir(exist_ok=True)
+        self._lock = try_lock(self.folder)
         self._saved_at = monotonic()
         self._hot: _HotFeature | None = None
         """Of the feature that was asked for last; a pass goes on collecting them."""
@@ -130,7 +131,7 @@ class FeatureIndex:
             self.store.save()
             write_atomic(self._file, save(self.statistics.tensors(), about))
         except OSError as error:
-            self.store.warning = f"{self._folder}: {error.strerror}; the index is not kept"
+            self.store.warning = f"{self.folder}: {error.strerror}; the index is not kept"
 
     def close(self) -> None:
         """Saves, and lets another process write. The row store stays open."""
@@ -188,7 +189,7 @@ class FeatureIndex:
 
     @property
     def _file(self) -> Path:
-        return self._folder / "index.safetensors"
+        return self.folder / "index.safetensors"
 
     def _load(self) -> None:
         if not self._file.exists():

@@ -1,6 +1,6 @@
 """Many grafts trained at once: the same children as one by one, without a Python step for each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -28,12 +28,16 @@ def graft_many(narrow: SAE, x_hot: Sequence[Tensor], recipes: Sequence[GraftReci
 
 @torch.no_grad()
 def train_children(
-    narrow: SAE, x: Sequence[Tensor], y: Sequence[Tensor], recipes: Sequence[GraftRecipe]
+    narrow: SAE,
+    x: Sequence[Tensor],
+    y: Sequence[Tensor],
+    recipes: Sequence[GraftRecipe],
+    on_progress: Callable[[], None] = lambda: None,
 ) -> list[Graft]:
-    """Trains on what ``hot_residual`` gave for every recipe: ``x`` and ``y``, ``[n, d_in]`` each, n any."""
+    """Trains on what ``hot_residual`` gave for every recipe: ``x`` and ``y``, ``[n, d_in]`` each, n any.
+    ``on_progress`` is called every 20 steps and may raise to stop."""
     recipe = _in_common(recipes)
-    step = _BatchedStep(narrow, recipes, recipe)
-    pool_x, pool_y = torch.cat(list(x)), torch.cat(list(y))
+    step = _BatchedStep(narrow, torch.cat(list(x)), torch.cat(list(y)), recipes, recipe)
     starts = torch.tensor([0, *(len(one) for one in x[:-1])]).cumsum(0)[:, None]
     sizes = [len(one) for one in x]
     for i in range(recipe.steps):
@@ -43,11 +47,11 @@ def train_children(
                 for size, generator in zip(sizes, step.generators, strict=True)
             ]
         )
-        places = (drawn + starts).flatten().to(pool_x.device)
+        places = (drawn + starts).flatten().to(narrow.device)
         l1_coeff = recipe.l1_coeff * rising_share(i, recipe.steps, recipe.l1_warmup)
-        # index_select: on a CPU several times as fast as indexing with a tensor.
-        drawn_x, drawn_y = (pool.index_select(0, places).view(*drawn.shape, -1) for pool in (pool_x, pool_y))
-        step(drawn_x, drawn_y, lr=recipe.lr, l1_coeff=l1_coeff)
+        step(places, lr=recipe.lr, l1_coeff=l1_coeff)
+        if i % 20 == 0:
+            on_progress()
     return [
         assembled(narrow, own, W_encT, b_enc, W_dec, child_shares(_encode(narrow, one, W_encT, b_enc)))
         for own, one, W_encT, b_enc, W_dec in zip(
@@ -60,26 +64,34 @@ class _BatchedStep:
     """The step of ``saetui.split.step`` for g grafts of k children, each on its own batch: the dense one,
     unit decoder rows, L1 averaged over the batch, ``b_dec`` frozen. Weights are ``[g, k, d_in]``."""
 
-    def __init__(self, narrow: SAE, recipes: Sequence[GraftRecipe], recipe: GraftRecipe) -> None:
+    def __init__(
+        self, narrow: SAE, x: Tensor, y: Tensor, recipes: Sequence[GraftRecipe], recipe: GraftRecipe
+    ) -> None:
         self.generators = [torch.Generator().manual_seed(own.seed) for own in recipes]
         children = [initial_children(narrow, recipe, generator) for generator in self.generators]
         self.W_encT = torch.stack([one.W_enc.T for one in children]).contiguous()
         self.b_enc = torch.stack([one.b_enc for one in children]).to(narrow.device)
         self.W_dec = torch.stack([one.W_dec for one in children])
-        self.b_dec = narrow.b_dec
         weights = [self.W_encT, self.b_enc, self.W_dec]
         self.grads = [torch.zeros_like(weight) for weight in weights]
         self.adam = FusedAdam(weights, self.grads, BETAS)
+        self._centred, self._y = x - narrow.b_dec, y
+        # Most of a step is reading tokens: they go through buffers that stay.
+        self._batch = recipe.batch_size
+        shape = (len(recipes), recipe.batch_size, narrow.d_in)
+        self._x_drawn, self._g = (torch.empty(shape, device=x.device) for _ in range(2))
 
-    def __call__(self, x: Tensor, y: Tensor, *, lr: float, l1_coeff: float) -> None:
-        """One update from activations ``x [g, batch, d_in]`` towards ``y`` (same shape)."""
-        batch = x.shape[1]
+    def __call__(self, places: Tensor, *, lr: float, l1_coeff: float) -> None:
+        """One update from the tokens at ``places [g * batch_size]`` of the pool, graft by graft."""
         dW_encT, db_enc, dW_dec = self.grads
-        x = x - self.b_dec
+        x, g = self._x_drawn, self._g
+        # index_select: on a CPU several times as fast as indexing with a tensor.
+        torch.index_select(self._centred, 0, places, out=x.view(-1, x.shape[-1]))
+        torch.index_select(self._y, 0, places, out=g.view(-1, g.shape[-1]))
         f = torch.baddbmm(self.b_enc[:, None], x, self.W_encT.mT).relu_()
-        g = torch.baddbmm(y, f, self.W_dec, beta=-1).mul_(2 / batch)
+        g.baddbmm_(f, self.W_dec, beta=-2 / self._batch, alpha=2 / self._batch)  # 2/batch (f W_dec - y)
         torch.bmm(f.mT, g, out=dW_dec)
-        df = torch.bmm(g, self.W_dec.mT).add_(l1_coeff / batch).mul_(f > 0)
+        df = torch.bmm(g, self.W_dec.mT).add_(l1_coeff / self._batch).mul_(f > 0)
         torch.bmm(df.mT, x, out=dW_encT)
         torch.sum(df, 1, out=db_enc)
         dW_dec -= (dW_dec * self.W_dec).sum(-1, keepdim=True) * self.W_dec

@@ -124,13 +124,18 @@ def effective_number(seen: Observed) -> Spread:
     return _bootstrap(_by_row(won, seen), value)
 
 
+def token_margins(children: Floats) -> Floats:
+    """1 - a₂/a₁ of the two strongest children on every token, ``[n]``, of activations ``[n, k]``: 0 where
+    none fires, 1 where one does alone."""
+    top = np.sort(children, axis=1)[:, ::-1]
+    second = top[:, 1] if top.shape[1] > 1 else np.zeros(len(top))
+    return np.where(top[:, 0] > 0, 1 - second / np.maximum(top[:, 0], 1e-12), 0)
+
+
 def margin(seen: Observed) -> Spread:
     """Mean over the covered tokens of S of 1 - a₂/a₁ among the children: the seed's "no close second"."""
-    top = np.sort(seen.children, axis=1)[:, ::-1]
-    second = top[:, 1] if top.shape[1] > 1 else np.zeros(len(top))
-    covered = top[:, 0] > 0
-    value = np.where(covered, 1 - second / np.maximum(top[:, 0], 1e-12), 0)
-    per_row = np.stack([_by_row(value, seen), _by_row(covered.astype(float), seen)], 1)
+    covered = seen.on.any(1).astype(float)
+    per_row = np.stack([_by_row(token_margins(seen.children), seen), _by_row(covered, seen)], 1)
     return _bootstrap(per_row, lambda total: total[..., 0] / np.maximum(total[..., 1], 1))
 
 
@@ -216,7 +221,7 @@ class Information:
 def information(
     won: Ints, neighbour: Ints, given: Ints, rng: np.random.Generator, permutations: int = PERMUTATIONS
 ) -> Information:
-    """Of tokens ``[n]`` with the winning child ``won`` (from 0), one of their neighbours and what is given."""
+    """Of tokens ``[n]`` with the winner ``won`` (from 0), one of their neighbours and what is given."""
     if not len(won):
         return Information(0.0, 0.0, 0.0, 1.0)
     neighbour, given = _codes(neighbour), _codes(given)
