@@ -81,8 +81,8 @@ def load_lm(setup: Setup) -> LanguageModel:
     device, setup = resolve_device(setup.device), resolve(setup)
     if not setup.hook_name:
         raise UsageError(
-            f"which hook point of {setup.model}? The SAE does not say: name it with --hook, "
-            "e.g. --hook blocks.0.hook_mlp_out"
+            f"{setup.model!r} is no embedded world ({', '.join(embedded.WORLDS)}), and no SAE says which "
+            "hook point to read: name it with --hook, e.g. --hook blocks.0.hook_mlp_out, or an SAE with --sae"
         )
     lm = _load_lm(setup, device, centred=_centred(setup.sae))
     d_vocab = lm.W_U.shape[1]

@@ -12,6 +12,7 @@ from saetui.cli import cli
 from saetui.errors import UsageError
 from saetui.features.results import Context, FeatureActivation
 from saetui.runs.journal import Journal
+from saetui.runs.status import status
 from saetui.runs.store import Run, create_run
 from saetui.settings import runs_root
 from saetui.setup import Setup
@@ -175,6 +176,7 @@ def test_show_and_overrule(run: Run) -> None:
     assert isinstance(early.exception, UsageError)
     assert "has not been judged yet" in str(early.exception)
     store_judgement(run.folder, JUDGEMENT)
+    assert status(run).verdict == "(1 of 2)"
     shown = shell("judge", run.id, "--show")
     assert shown.exit_code == 0
     for line in (
@@ -191,6 +193,7 @@ def test_show_and_overrule(run: Run) -> None:
         "judge", run.id, "--overrule", "long one:2=y", "--overrule", "long one:4=y", "--note", "seen"
     )
     assert "2 of 2 children  (verdict: judge and person)" in said.stdout
+    assert status(run).verdict == "2 of 2"
     assert "(overruled by a person: seen)" in said.stdout
     assert "1 of 2" in shell("judge", run.id, "--overrule", "long one:4=?").stdout
 

@@ -154,8 +154,8 @@ fd = lock.take(pathlib.Path({str(tmp_path / "lock")!r}))
 lock.keep_from_forks(fd)
 pid = os.fork()
 if pid == 0:
+    print(os.getpid(), flush=True)
     time.sleep(60)
-print(pid, flush=True)
 os._exit(0)
 """
     out = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)

@@ -41,7 +41,7 @@ class RunStatus:
     ahead: int | None
     """Of a queued run: the runs that get the device, or have it, before it."""
     verdict: str | None
-    """``2 of 3`` children, once judged."""
+    """``2 of 3`` children, once judged; ``(2 of 3)`` as long as only the judge has said so."""
     message: str | None
     """Why it failed, crashed or never began: one line."""
 
@@ -149,4 +149,7 @@ def _verdict(path: Path, size: int, changed: int) -> str | None:
         review = read_review(path.parent)
     except (UserError, KeyError, TypeError, ValueError):  # of another version: not this list's business
         return None
-    return f"{review.passed} of {len(review.judgement.children)}" if review.judgement else None
+    if review.judgement is None:
+        return None
+    verdict = f"{review.passed} of {len(review.judgement.children)}"
+    return f"({verdict})" if review.by == "judge" else verdict

@@ -75,7 +75,7 @@ def columns(symbols: Symbols) -> list[Column[RunStatus]]:
             lambda r: r.eta_s,
             right=True,
         ),
-        Column("verdict", lambda r: r.verdict or "", 7, lambda r: r.verdict),
+        Column("verdict", lambda r: r.verdict or "", 8, lambda r: r.verdict),
         Column("kind", lambda r: r.kind, 5, lambda r: r.kind, drop=5),
         Column("model", lambda r: r.model, 9, lambda r: r.model, drop=8),
         Column("recipe", lambda r: r.message or r.note or r.summary, 12, grow=True, drop=4),
