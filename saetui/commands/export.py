@@ -76,7 +76,7 @@ def _values(subject: Run | Study) -> Any:
 def _records(subject: Run | Study) -> list[dict[str, Any]]:
     if isinstance(subject, Run):
         return curve_records(subject)
-    from saetui.commands.study_tables import cell_records
+    from saetui.reports.study_tables import cell_records
     from saetui.studies.report import study_report
 
     return cell_records(study_report(subject))

@@ -4,8 +4,8 @@ import click
 
 from saetui.commands.options import json_option
 from saetui.commands.output import emit_json, say
-from saetui.commands.verdict_text import report_text, review_text
 from saetui.errors import UsageError
+from saetui.reports.verdict_text import report_text, review_text
 from saetui.runs.store import Run, find_run
 from saetui.settings import runs_root
 from saetui.split.review import Answer, Review, read_review, store_answers, store_judgement

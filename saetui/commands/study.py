@@ -13,11 +13,11 @@ from click.core import ParameterSource
 from saetui.commands.live_line import LiveLine
 from saetui.commands.options import json_option, setup_options
 from saetui.commands.output import csv_text, emit_json, say
-from saetui.commands.study_tables import cell_records, curve_records, tables
 from saetui.errors import UsageError
 from saetui.quantities import duration, si
 from saetui.reports import markdown
 from saetui.reports.document import Table
+from saetui.reports.study_tables import cell_records, curve_records, tables
 from saetui.runs.launcher import survives_logout
 from saetui.settings import runs_root
 from saetui.setup import Setup

@@ -2,8 +2,8 @@
 
 import re
 
-from saetui.commands.verdict_text import context_text
 from saetui.reports.document import Block, ContextBlock, Document, Heading, Table, Text
+from saetui.reports.verdict_text import context_text
 
 
 def render(document: Document) -> str:

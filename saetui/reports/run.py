@@ -5,11 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from saetui.commands.verdict_text import number_text
 from saetui.engine.messages import decode
 from saetui.quantities import duration, si
 from saetui.reports.document import Block, ContextBlock, Document, Heading, Plot, Table, Text
 from saetui.reports.svg import Series, line_plot
+from saetui.reports.verdict_text import number_text
 from saetui.runs.cost import cost
 from saetui.runs.metrics import curve
 from saetui.runs.store import Run

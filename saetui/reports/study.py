@@ -3,9 +3,9 @@
 from statistics import median
 from typing import Any
 
-from saetui.commands.study_tables import tables
 from saetui.reports.document import Block, Document, Heading, Plot, Table, Text
 from saetui.reports.run import pairs, run_values, verdict_blocks
+from saetui.reports.study_tables import tables
 from saetui.reports.svg import Series, line_plot
 from saetui.runs.store import Run
 from saetui.split.review import read_review
