@@ -1,7 +1,8 @@
 """The engine over the tiny model: the real server, with files taken out of loading.
 
-``setup["model"]`` chooses: ``tiny``, ``slow`` (its corpus comes a little at a time), ``broken`` (cannot be
-loaded), ``faulty`` (loads, and then fails in the middle of a forward).
+``setup["model"]`` chooses: ``tiny``, ``slow`` (its corpus comes a little at a time), ``endless`` (so too, and
+for longer than a test lasts), ``broken`` (cannot be loaded), ``faulty`` (loads, and then fails in the middle
+of a forward).
 """
 
 import sys
@@ -19,7 +20,7 @@ from saetui.sae.sae import SAE
 from saetui.setup import Setup
 from tests.tiny import TinyLM, TinyRows, tiny_sae
 
-ROWS = 4000
+ROWS = {"slow": 4000, "endless": 400_000}
 
 
 class SlowRows(TinyRows):
@@ -51,7 +52,8 @@ def open_rows(
 ) -> TinyRows:
     if progress:
         progress(0.5, "building the corpus")
-    rows = (SlowRows if setup.model == "slow" else TinyRows)(ROWS, seed=0 if split == "train" else 1)
+    kind = SlowRows if setup.model in ROWS else TinyRows
+    rows = kind(ROWS.get(setup.model, 4000), seed=0 if split == "train" else 1)
     rows.fingerprint += setup.dataset  # a data set of another name is indexed anew
     return rows
 

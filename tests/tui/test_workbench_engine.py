@@ -87,10 +87,12 @@ async def test_look_graft_kill_the_engine_and_find_it_all_again() -> None:
 
 
 async def test_a_graft_on_a_corpus_that_comes_slowly_can_be_cancelled() -> None:
-    async with workbench("slow") as (app, pilot):
-        screen = app.feature_screen
+    async with workbench("endless") as (app, pilot):
+        screen, rare = app.feature_screen, Selected(NARROW, 24)  # too rare for a graft to begin soon
         await until(pilot, lambda: app.session.state.phase is Phase.READY)
         await until(pilot, lambda: "reading the corpus" in app.session.state.line)
+        await pilot.press("slash", "2", "4", "enter")
+        await until(pilot, lambda: screen.contexts.known_for(rare))
         await pilot.press("G")
         await pilot.pause()
         await pilot.press("enter")
