@@ -140,6 +140,10 @@ def test_a_split_run_leaves_metrics_and_an_sae(setup: Setup, isolated_places: Pa
     assert [r["tokens"] for r in evaluations] == [0, 128 * 40, 128 * 80, given.tokens]
     assert evaluations[-1]["fvu"] < evaluations[0]["fvu"]
     assert {"ce", "ce_sae", "ce_zero", "ce_recovered", "l0"} <= set(evaluations[-1])
+    assert [child["child"] for child in evaluations[0]["children"]] == ["after a", "after no"]
+    assert "passed" not in evaluations[0]
+    assert all(set(r["passed"]) <= {"after a", "after no"} for r in evaluations[1:])
+    assert 0 < training[-1]["lm_cpu_s"] and 0 < training[-1]["sae_cpu_s"]
     traced = [r for r in records if "probes" in r and not r.get("eval")]
     assert [r["step"] for r in traced[:5]] == [1, 2, 3, 4, 5]
     assert [p["prompt"] for p in traced[0]["probes"]] == ["b a-", "no-"]
@@ -166,6 +170,7 @@ def test_a_graft_run_leaves_a_graft(setup: Setup, isolated_places: Path) -> None
         target=target, threshold=threshold, children=8, steps=100, batch_size=128, l1_coeff=0.3
     )
     runs = [create_run(runs_root(), "graft", setup, given) for _ in range(2)]
+    criteria_file(runs[1].folder / "criteria.toml")
     for run in runs:
         with RunContext(run) as context:
             graft_run.run(context)
@@ -174,6 +179,10 @@ def test_a_graft_run_leaves_a_graft(setup: Setup, isolated_places: Path) -> None
     records = runs[0].read_metrics()
     assert records[-2]["step"] == 100 and records[-1]["eval"]
     assert records[-1]["error_after"] < records[-1]["error_before"]
+    assert "children" not in records[-1]
+    found = runs[1].read_metrics()[-1]["children"]
+    assert [child["child"] for child in found] == ["after a", "after no"]
+    assert {child["feature"] for child in found} <= {-1, *second.children}
     event = runs[0].read_events()[-1]
     assert event["kind"] == "grafted" and event["hot_tokens"] > 100
 

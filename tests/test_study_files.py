@@ -8,6 +8,7 @@ from saetui.embedded import world
 from saetui.errors import UsageError
 from saetui.loading import load_sae
 from saetui.studies.cells import expand
+from saetui.studies.conductor import by_turns
 from saetui.studies.file import load_study_file
 from saetui.studies.shipped import shipped
 from tests.studies_support import SETUP, cells_of, write
@@ -158,8 +159,18 @@ def test_the_shipped_table_is_the_seeds() -> None:
 
 def test_the_shipped_matrix_has_every_combination_that_can_be_five_times() -> None:
     cells = cells_of(shipped()["matrix"])
-    points = {(c.recipe["init"], c.recipe["data"], c.recipe["loss"]) for c in cells}
-    assert len(points) == 8 and len(cells) == 40
+    points = {(c.recipe["init"], c.recipe["data"], c.recipe["granularity"], c.recipe["loss"]) for c in cells}
+    assert len(points) == 12 and len(cells) == 60
     assert {c.seed for c in cells} == {1, 2, 3, 4, 5}
-    assert not points & {("random", d, "target_zeroed") for d in ("all", "filtered")}
+    assert {p[1:3] for p in points if p[1] == "filtered"} == {("filtered", "row"), ("filtered", "mixed")}
+    assert not {p for p in points if p[0] == "random" and p[3] == "target_zeroed"}
     assert len(cells_of(shipped()["replacing"])) == 20
+
+
+def test_runs_go_seed_by_seed_so_that_what_is_there_compares() -> None:
+    cells = cells_of(shipped()["matrix"])
+    first = by_turns(cells, cells)
+    assert [cell.seed for cell in first] == sorted(cell.seed for cell in cells)
+    assert [cell.row for cell in first[:12]] == list(dict.fromkeys(cell.row for cell in cells))
+    left = by_turns(cells, [cell for cell in cells if cell.seed != 1 or cell.row != cells[0].row])
+    assert left == first[1:]

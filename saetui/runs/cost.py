@@ -12,8 +12,9 @@ class Cost:
     """``tokens_read`` of the corpus, BOS positions apart, each of which was one forward of the language
     model unless an earlier run's activations were at hand; ``tokens_computed`` of them were not. ``tokens``
     were trained on, some of them more than once. Seconds: ``lm_s`` of reading, forwards and filter, ``sae_s``
-    of training steps, ``wall_s`` of the processes that had the device, evaluations included. None: the run
-    does not say."""
+    of training steps, both again as CPU time of the run's process, which other work on the machine does not
+    lengthen; ``wall_s`` of the processes that had the device, evaluations included. None: the run does not
+    say."""
 
     tokens: int
     tokens_read: int | None
@@ -21,6 +22,8 @@ class Cost:
     lm_s: float | None
     sae_s: float | None
     wall_s: float | None
+    lm_cpu_s: float | None = None
+    sae_cpu_s: float | None = None
 
 
 def cost(run: Run, records: list[dict[str, Any]] | None = None) -> Cost:
@@ -34,12 +37,15 @@ def cost(run: Run, records: list[dict[str, Any]] | None = None) -> Cost:
     last |= {k: grafted[k] for k in ("tokens_read",) if k in grafted}
     if grafted:
         last |= {"lm_s": grafted["gather_seconds"], "sae_s": grafted["seconds"]}
+        last |= {"lm_cpu_s": grafted.get("gather_cpu_seconds"), "sae_cpu_s": grafted.get("cpu_seconds")}
     return Cost(
         tokens=last.get("tokens", 0),
         tokens_read=last.get("tokens_read"),
         tokens_computed=last.get("tokens_computed", last.get("tokens_read")),
         lm_s=last.get("lm_s"),
         sae_s=last.get("sae_s"),
+        lm_cpu_s=last.get("lm_cpu_s"),
+        sae_cpu_s=last.get("sae_cpu_s"),
         wall_s=wall_seconds(events) or None,
     )
 

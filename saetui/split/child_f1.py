@@ -1,6 +1,6 @@
 """Split quality while a run trains: how well its best features tell the expected children's contexts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,13 +91,20 @@ class ChildContexts:
         )
 
     @torch.no_grad()
-    def measure(self, encode: Callable[[Tensor], Tensor]) -> list[ChildF1]:
-        """One for every child; ``encode`` is the dictionary's, ``[n, d_in]`` to ``[n, d_sae]``."""
+    def measure(
+        self, encode: Callable[[Tensor], Tensor], features: Sequence[int] | None = None
+    ) -> list[ChildF1]:
+        """One for every child; ``encode`` is the dictionary's, ``[n, d_in]`` to ``[n, d_sae]``. ``features``:
+        those that may be one (a graft's children); None: any."""
         f = encode(self.x).float()
         on = self.frequency * f.mean(0)
         off = (1 - self.frequency) * encode(self.others).float().mean(0)
+        may_be = np.ones(f.shape[1], bool)
+        if features is not None:
+            may_be[:] = False
+            may_be[list(features)] = True
         mass = (on / (on + off).clamp_min(1e-12)).cpu().numpy()
-        best, f1 = best_features(f.cpu().numpy(), self.follows, mass >= CUT)
+        best, f1 = best_features(f.cpu().numpy(), self.follows, may_be & (mass >= CUT))
         return [
             ChildF1(
                 child=child,

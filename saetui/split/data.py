@@ -52,6 +52,11 @@ class ActivationSource(Protocol):
         """Time spent so far on reading tokens, on the language model and on the filter."""
         ...
 
+    @property
+    def cpu_seconds(self) -> float:
+        """The same in CPU time of this process, which what else the machine does leaves alone."""
+        ...
+
     def next(self, n: int, poll: Poll = lambda read: None) -> Tensor:
         """The next activations ``[n, d_in]``, fp32, on the language model's device.
 
@@ -98,6 +103,7 @@ class ShuffledActivations:
         self._tokens_computed = 0
         self._tokens_kept = 0
         self._seconds = 0.0
+        self._cpu_seconds = 0.0
 
     @property
     def kept(self) -> float:
@@ -114,6 +120,10 @@ class ShuffledActivations:
     @property
     def seconds(self) -> float:
         return self._seconds
+
+    @property
+    def cpu_seconds(self) -> float:
+        return self._cpu_seconds
 
     def next(self, n: int, poll: Poll = lambda read: None) -> Tensor:
         if self._cursor + n > len(self._order):
@@ -150,7 +160,8 @@ class ShuffledActivations:
 
     def _fill(self, n: int, poll: Poll) -> None:
         """Collects the next block, of at least ``n`` tokens; ``self`` changes once it is whole."""
-        start = polled = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
+        polled = start
         recipe, pieces = self._recipe, self._pieces
         size = max(n, recipe.buffer_tokens >> max(0, 3 - self._blocks))
         size -= round(size * recipe.mixed_share) if self._narrow else 0
@@ -201,6 +212,7 @@ class ShuffledActivations:
         self._passes = 0
         self._shuffle()
         self._seconds += time.perf_counter() - start
+        self._cpu_seconds += time.process_time() - start_cpu
 
     @torch.no_grad()
     def _firing(self, piece: Piece) -> tuple[Tensor, float]:
@@ -228,6 +240,7 @@ _COUNTERS = (
     "tokens_computed",
     "tokens_kept",
     "seconds",
+    "cpu_seconds",
 )
 
 

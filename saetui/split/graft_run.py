@@ -17,6 +17,7 @@ from saetui.runs.context import RunContext
 from saetui.sae.sae import SAE
 from saetui.setup import Setup
 from saetui.split.evaluate import Evaluation, as_metrics
+from saetui.split.expected import ExpectedChildren
 from saetui.split.graft import Graft, GraftProgress, graft
 from saetui.split.hot import HotTokens, gather_hot
 from saetui.split.inputs import record_inputs
@@ -31,7 +32,8 @@ EVAL_TOKENS = {"cpu": (16_384, 4_096), "cuda": (131_072, 65_536)}
 class GraftReport:
     """``error_before`` and ``error_after``: mean over held-out hot tokens of Σ_d (x - x̂)², of the narrow SAE
     and of the graft; ``l0``: children above zero per hot token; ``covered``: the share of hot tokens on which
-    one is. ``seconds``: of the training; ``gather_seconds``: of finding the hot tokens."""
+    one is. ``seconds``: of the training; ``gather_seconds``: of finding the hot tokens; both also as CPU time
+    of the process."""
 
     hot_tokens: int
     tokens_read: int
@@ -42,6 +44,8 @@ class GraftReport:
     covered: float
     seconds: float
     gather_seconds: float
+    cpu_seconds: float = 0.0
+    gather_cpu_seconds: float = 0.0
 
 
 def graft_target(
@@ -80,15 +84,17 @@ def graft_hot(
 ) -> tuple[Graft, GraftReport]:
     """Grafts on hot tokens that are at hand, all but the last ``HELD_OUT`` of them, and measures on those."""
     kept = round(len(hot.x) * (1 - HELD_OUT))
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     result = graft(narrow, hot.x[:kept], recipe, on_progress, should_stop)
-    seconds = time.perf_counter() - start
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
     report = measure(result, hot.x[kept:] if kept < len(hot.x) else hot.x)
     return result, GraftReport(
         hot_tokens=len(hot.x),
         tokens_read=hot.tokens_read,
         seconds=seconds,
         gather_seconds=hot.seconds,
+        cpu_seconds=cpu_seconds,
+        gather_cpu_seconds=hot.cpu_seconds,
         **report,
     )
 
@@ -182,11 +188,17 @@ def conclude(
     result: Graft,
     report: GraftReport,
 ) -> None:
-    """Writes what a graft run ends with: an evaluation on held-out rows, ``graft/``, a ``grafted`` event."""
+    """Writes what a graft run ends with: an evaluation on held-out rows, as a wide run's, ``graft/``, a
+    ``grafted`` event."""
     quality_tokens, ce_tokens = EVAL_TOKENS["cpu" if lm.device.type == "cpu" else "cuda"]
-    evaluation = Evaluation(lm, open_rows(setup, lm.tokenizer, "eval"), quality_tokens, ce_tokens)
+    held_out = open_rows(setup, lm.tokenizer, "eval")
+    evaluation = Evaluation(lm, held_out, quality_tokens, ce_tokens)
+    children: dict[str, Any] = {}
+    if expected := ExpectedChildren.of(lm, context.run, held_out):
+        children = expected.f1(result, result.children)
     context.metric(
         **as_metrics(evaluation.quality(result), evaluation.loss_recovered(result)),
+        **children,
         tokens=recipe.steps * recipe.batch_size,
         step=recipe.steps,
         error_before=report.error_before,

@@ -20,11 +20,13 @@ from saetui.split.loss import check_target
 @dataclass(frozen=True)
 class HotTokens:
     """Activations ``x [n, d_in]`` of tokens on which the target fires above the threshold, in the corpus's
-    order; ``tokens_read`` were read for them (BOS not counted) in ``seconds``."""
+    order; ``tokens_read`` were read for them (BOS not counted) in ``seconds``, or ``cpu_seconds`` of this
+    process."""
 
     x: Tensor
     tokens_read: int
     seconds: float
+    cpu_seconds: float = 0.0
 
 
 ENOUGH_HOT = 4096
@@ -52,7 +54,7 @@ def gather_hot(
     UserError where none was found, UsageError for a target out of range.
     """
     check_target(narrow, target)
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     rows_per_forward = 32 if lm.device.type == "cpu" else 512
     chunks: list[Tensor] = []
     row, read, found, strongest = 0, 0, 0, 0.0
@@ -77,4 +79,6 @@ def gather_hot(
         on_progress(found, read)
     if found == 0:
         raise UserError(nothing_fires(rows.name, target, threshold, read, strongest))
-    return HotTokens(torch.cat(chunks)[:limit], read, time.perf_counter() - start)
+    return HotTokens(
+        torch.cat(chunks)[:limit], read, time.perf_counter() - start, time.process_time() - start_cpu
+    )

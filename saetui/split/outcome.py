@@ -6,6 +6,7 @@ from pathlib import Path
 
 from saetui import embedded
 from saetui.errors import UserError
+from saetui.features.stored_lm import reading_stored
 from saetui.features.top_tokens import Progress
 from saetui.lm.base import LanguageModel
 from saetui.loading import check_fit, load_lm, load_sae, open_rows
@@ -56,9 +57,14 @@ def open_outcome(run: Run) -> Outcome:
         return Outcome(run, graft, recipe.target, recipe.threshold, recipe.target, graft.children)
     sae = load(str(folder))
     recipe = SplitRecipe.from_dict(manifest.recipe)
-    # Under the other losses nothing trains the target: it never fires (saetui.split.loss.deployed).
-    inherited = recipe.target if recipe.init != "random" and recipe.loss == "standard" else None
-    return Outcome(run, sae, recipe.target, recipe.threshold, inherited, None)
+    return Outcome(run, sae, recipe.target, recipe.threshold, inherited_target(recipe), None)
+
+
+def inherited_target(recipe: SplitRecipe) -> int | None:
+    """The feature of a recipe's SAE that began as the target and still may fire for it; None: there is none.
+    Under other losses than the standard one nothing trains the target: it never fires
+    (``saetui.split.loss.deployed``)."""
+    return recipe.target if recipe.init != "random" and recipe.loss == "standard" else None
 
 
 def criteria_for(run: Run, path: str | Path | None = None) -> Criteria | None:
@@ -98,17 +104,19 @@ def judge_run(
     outcome, setup = open_outcome(run), setup_of(run)
     lm = lm or load_lm(setup)
     encoder = _on(lm, outcome.encoder)
-    return judge(
-        lm,
-        encoder,
-        criteria,
-        open_rows(setup, lm.tokenizer, "eval"),
-        name=outcome.name,
-        target=outcome.inherited,
-        candidates=outcome.children,
-        tokens=tokens,
-        on_progress=on_progress,
-    )
+    rows = open_rows(setup, lm.tokenizer, "eval")
+    with reading_stored(lm, rows, tokens) as lm:
+        return judge(
+            lm,
+            encoder,
+            criteria,
+            rows,
+            name=outcome.name,
+            target=outcome.inherited,
+            candidates=outcome.children,
+            tokens=tokens,
+            on_progress=on_progress,
+        )
 
 
 def report_run(
@@ -123,17 +131,19 @@ def report_run(
     lm = lm or load_lm(setup)
     encoder = _on(lm, outcome.encoder)
     narrow = encoder.narrow if isinstance(encoder, Graft) else load_sae(setup).to(lm.device)
-    return split_report(
-        lm,
-        encoder,
-        narrow,
-        outcome.target,
-        outcome.threshold,
-        open_rows(setup, lm.tokenizer, "eval"),
-        candidates=outcome.children,
-        tokens=tokens,
-        on_progress=on_progress,
-    )
+    rows = open_rows(setup, lm.tokenizer, "eval")
+    with reading_stored(lm, rows, tokens) as lm:
+        return split_report(
+            lm,
+            encoder,
+            narrow,
+            outcome.target,
+            outcome.threshold,
+            rows,
+            candidates=outcome.children,
+            tokens=tokens,
+            on_progress=on_progress,
+        )
 
 
 def _on(lm: LanguageModel, encoder: SAE | Graft) -> SAE | Graft:

@@ -38,6 +38,8 @@ class Trainer:
         """Steps done."""
         self.seconds = 0.0
         """Spent in steps (not on data, which ``source.seconds`` counts)."""
+        self.cpu_seconds = 0.0
+        """The same in CPU time of this process."""
         self.core = TrainStep(
             initial_sae(recipe, d_in, narrow),
             batch_size=recipe.batch_size,
@@ -65,7 +67,7 @@ class Trainer:
         """One step. ``poll`` as in ``ActivationSource.next``: where it raises, no step has been made."""
         recipe, core = self.recipe, self.core
         x = self.source.next(recipe.batch_size, poll)
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         y = training_target(recipe, x, self.narrow)
         lr, l1_coeff = learning_rate(recipe, self.step), l1_coefficient(recipe, self.step)
         stats = core(x, y, lr=lr, l1_coeff=l1_coeff)
@@ -76,6 +78,7 @@ class Trainer:
         if every and self.tokens // every > (self.tokens - recipe.batch_size) // every:
             self._resample(x, y)
         self.seconds += time.perf_counter() - start
+        self.cpu_seconds += time.process_time() - start_cpu
 
     def metrics(self) -> dict[str, Any]:
         """Means over the steps since the last call (one at least), and where the training stands.
@@ -96,13 +99,16 @@ class Trainer:
     def costs(self) -> dict[str, Any]:
         """What has been paid since the start: ``tokens_read`` of the corpus, ``tokens_computed``, those of
         them that went through the language model, ``kept``, the share that the filter kept, and seconds:
-        ``lm_s`` on reading, forwards and filter, ``sae_s`` on steps."""
+        ``lm_s`` on reading, forwards and filter, ``sae_s`` on steps; ``lm_cpu_s`` and ``sae_cpu_s`` are the
+        same in CPU time."""
         return {
             "kept": self.source.kept,
             "tokens_read": self.source.tokens_read,
             "tokens_computed": self.source.tokens_computed,
             "lm_s": self.source.seconds,
             "sae_s": self.seconds,
+            "lm_cpu_s": self.source.cpu_seconds,
+            "sae_cpu_s": self.cpu_seconds,
         }
 
     def sae(self) -> SAE:
@@ -121,6 +127,7 @@ class Trainer:
         values = {
             "step": self.step,
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
             "sparse": self.core.sparse,
             "source": source.values,
         }
@@ -132,6 +139,7 @@ class Trainer:
         self._silent_tokens.copy_(tensors["silent_tokens"])
         self._generator.set_state(tensors["generator"])
         self.step, self.seconds, self.core.sparse = values["step"], values["seconds"], values["sparse"]
+        self.cpu_seconds = values["cpu_seconds"]
 
     @torch.no_grad()
     def _resample(self, x: Tensor, y: Tensor) -> None:

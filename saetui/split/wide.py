@@ -1,33 +1,29 @@
 """A wide run: the seed's method, carried out in a run directory."""
 
-import contextlib
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from saetui import embedded
-from saetui.corpus.rows import TokenRows
-from saetui.errors import UsageError, UserError
-from saetui.lm.base import LanguageModel
+from saetui.errors import UsageError
 from saetui.loading import check_fit, load_lm, load_sae, open_rows
 from saetui.runs.context import RunContext
-from saetui.runs.store import Run
 from saetui.sae.formats import save_saelens
 from saetui.sae.sae import SAE
 from saetui.setup import Setup
 from saetui.split.activation_cache import ActivationCache
-from saetui.split.child_f1 import ChildContexts
 from saetui.split.criteria import load_criteria
 from saetui.split.data import ShuffledActivations
 from saetui.split.evaluate import Evaluation, LossRecovered, Quality, as_metrics
+from saetui.split.expected import ExpectedChildren
 from saetui.split.filtered import FilteredRows
 from saetui.split.inputs import record_inputs
 from saetui.split.loss import narrow_sae
 from saetui.split.matmul import choose_matmul, use_matmul
-from saetui.split.outcome import criteria_for
+from saetui.split.outcome import inherited_target
 from saetui.split.recipe import SplitRecipe
 from saetui.split.trace import Trace, next_record
 from saetui.split.trainer import Trainer
@@ -44,8 +40,8 @@ def run(context: RunContext) -> None:
 
     Metrics records: ``Trainer.metrics`` with ``tokens_per_s`` and ``eta_s`` about once a second; records
     with ``probes`` alone, densely at first; and evaluations with ``"eval": true``, where there are criteria
-    with ``children``, a ``ChildF1`` each. Goes on from the last
-    checkpoint, on the CPU to the same bits as without the interruption.
+    with ``children``, a ``ChildF1`` each, and ``passed``, the names of those that the judge finds. Goes on
+    from the last checkpoint, on the CPU to the same bits as without the interruption.
     """
     _WideRun(context).train()
 
@@ -75,7 +71,7 @@ class _WideRun:
         quality, ce, self._final_quality = EVAL_TOKENS["cpu" if lm.device.type == "cpu" else "cuda"]
         self._held_out = open_rows(self.setup, lm.tokenizer, "eval")
         self._evaluation = Evaluation(lm, self._held_out, quality, ce)
-        self._contexts = child_contexts(lm, context.run, self._held_out)
+        self._expected = ExpectedChildren.of(lm, context.run, self._held_out)
         self._said = 0.0  # when a person last heard of the present step
 
     def train(self) -> None:
@@ -124,8 +120,12 @@ class _WideRun:
 
     def _report(self, sae: SAE, quality: Quality, loss: LossRecovered) -> None:
         where = {"tokens": self.trainer.tokens, "step": self.trainer.step, **self.trainer.costs()}
-        children = [asdict(child) for child in self._contexts.measure(sae.encode)] if self._contexts else []
-        self.context.metric(**as_metrics(quality, loss), **where, children=children, probes=self._probes())
+        children: dict[str, Any] = {}
+        if self._expected:
+            children = self._expected.f1(sae)
+            if self.trainer.step:  # before, nothing is to be judged, and the person waits for the first step
+                children |= self._expected.passed(sae, inherited_target(self.recipe))
+        self.context.metric(**as_metrics(quality, loss), **where, **children, probes=self._probes())
 
     def _save_checkpoint(self) -> None:
         tensors, values = self.trainer.state()
@@ -228,11 +228,3 @@ def probe_prompts(setup: Setup, folder: Path) -> list[str]:
         return list(world.prompts) if world else []
     return [prompt.text[: prompt.stop] for child in criteria.children for prompt in child.prompts]
 
-
-def child_contexts(lm: LanguageModel, run: Run, held_out: TokenRows) -> ChildContexts | None:
-    """What a run's children are measured on, if there are criteria for its target. Criteria that cannot be
-    read are the judge's to complain about."""
-    with contextlib.suppress(UserError):
-        if criteria := criteria_for(run):
-            return ChildContexts.of(lm, criteria, held_out)
-    return None

@@ -11,6 +11,8 @@ import shutil
 import sys
 import time
 import traceback
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +73,17 @@ def _ask_to_stop(run: Run) -> None:
         return
 
 
+def by_turns(cells: Sequence[Cell], waiting: Sequence[Cell]) -> list[Cell]:
+    """The order in which ``waiting`` cells are carried out: the first seed of every row and target, then
+    the second of every one, so that what there is at any time compares."""
+    turns: dict[str, int] = {}
+    seen: Counter[tuple[str, int]] = Counter()
+    for cell in cells:
+        turns[cell.id] = seen[cell.row, cell.target]
+        seen[cell.row, cell.target] += 1
+    return sorted(waiting, key=lambda cell: turns[cell.id])
+
+
 class _Conductor:
     def __init__(self, study: Study, at_once: int, events: Journal) -> None:
         self.study, self.at_once, self.events = study, at_once, events
@@ -91,6 +104,7 @@ class _Conductor:
                 self.unjudged += [] if is_judged(run) else [cell]
             else:
                 self.waiting.append(cell)
+        self.waiting = by_turns(self.plan.cells, self.waiting)
 
     def work(self) -> None:
         while self.waiting or self.live or self.unjudged:
