@@ -119,12 +119,13 @@ class Server:
                 self._lanes[Lane.QUERY].put(query)
 
     def _perform(self, request: _Request, lane: Lane) -> None:
-        from saetui.engine.operations import Cancelled, Job
+        from saetui.engine.job import Cancelled, Job
 
         try:
             if request.cancelled.is_set():
                 raise Cancelled
-            operation = getattr(self._operations, request.op)
+            assert self._operations is not None  # a lane works only once they are loaded
+            operation = self._operations.find(request.op)
             if lane is Lane.QUERY:
                 with self._traffic.on(lane):
                     result = _call(operation, request)

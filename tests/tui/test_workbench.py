@@ -190,7 +190,7 @@ async def test_the_last_feature_is_there_again_the_next_time() -> None:
         await it.type("17")
         await it.press("z")
     async with bench() as it:
-        assert it.screen.selected == Selected(NARROW, 17) and it.screen.zoomed
+        assert it.screen.selected == Selected(NARROW, 17) and it.screen.grid.zoomed
 
 
 async def test_contexts_from_intervals_wider_and_still_coming() -> None:
@@ -232,9 +232,9 @@ async def test_hidden_panes_ask_nothing_until_they_are_shown() -> None:
     async with bench(size=(80, 24)) as it:
         assert {op for op, _ in it.engine.asked} == {"open", "probe"}
         await it.press("tab")
-        assert it.screen.active == 2 and it.engine.asked[-1][0] == "contexts"
+        assert it.screen.grid.active == 2 and it.engine.asked[-1][0] == "contexts"
         await it.press("shift+tab", "shift+tab")
-        assert it.screen.active == 5
+        assert it.screen.grid.active == 5
         await it.press("3")
         assert {op for op, _ in it.engine.asked} >= {"lens", "neighbours"}
 
@@ -346,7 +346,7 @@ async def test_a_setup_that_cannot_be_opened_is_one_line_and_the_app_stays() -> 
     async with bench(prepare=lambda engine: engine.errors.update(open=error)) as it:
         assert it.line("#engine-line") == str(error)
         await it.press("tab")
-        assert it.screen.active == 2
+        assert it.screen.grid.active == 2
 
 
 async def test_loading_is_shown_and_keys_work_meanwhile() -> None:
@@ -393,10 +393,10 @@ async def test_the_launch_form_checks_inline_and_launches(monkeypatch: pytest.Mo
         await it.press("enter")
         assert launched and launched[0].manifest.recipe["loss"] == "target_zeroed"
         assert launched[0].manifest.recipe["tokens"] == 40_000 and launched[0].manifest.kind == "split"
-        assert it.screen.active == 5 and it.screen.run_pane.run == launched[0]
+        assert it.screen.grid.active == 5 and it.screen.run_pane.run == launched[0]
         # The focus that comes back from under the form does not take the pane away again.
         await it.press("4", "s", "enter")
-        assert it.screen.active == 5 and it.screen.run_pane.display and len(launched) == 2
+        assert it.screen.grid.active == 5 and it.screen.run_pane.display and len(launched) == 2
 
 
 async def test_the_launch_form_estimates_by_an_earlier_run_of_that_size() -> None:
@@ -625,5 +625,5 @@ async def test_a_move_of_the_focus_does_not_paint_the_whole_screen(monkeypatch: 
     async with bench() as it:
         monkeypatch.setattr(Compositor, "render_full_update", counted)
         await it.press("tab", "tab", "tab")
-        assert it.screen.active == 4
+        assert it.screen.grid.active == 4
         assert not painted

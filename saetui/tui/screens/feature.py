@@ -8,29 +8,28 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
-from rich.style import Style
-from rich.text import Text
-from textual import events
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
-from textual.reactive import Reactive, reactive
+from textual.containers import Horizontal
+from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
 from saetui.errors import UserError
-from saetui.quantities import duration, percent
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
 from saetui.tui.panes.children import ChildrenPane
 from saetui.tui.panes.contexts import ContextsPane
 from saetui.tui.panes.lens import LensPane
 from saetui.tui.panes.pane import Pane
+from saetui.tui.panes.pane_grid import PaneGrid
 from saetui.tui.panes.prompt import PromptPane
 from saetui.tui.panes.run import RunPane
 from saetui.tui.run_watch import RunWatch
+from saetui.tui.screens.feature_lines import feature_line, first_steps, run_line
 from saetui.tui.selection import History, Selected
 from saetui.tui.session import NARROW, Phase, Session
+from saetui.tui.splits import Kind, first_recipes, start_run
 from saetui.tui.state import State, StateFile
 
 if TYPE_CHECKING:
@@ -38,17 +37,10 @@ if TYPE_CHECKING:
     from saetui.split.recipe import SplitRecipe
     from saetui.tui.app import Workbench
 
-WIDE = (180, 50)
-"""Columns and lines from which all five panes stand side by side."""
-SMALL = (100, 30)
-"""Columns or lines below which one pane is shown at a time, the others behind tabs."""
-
 
 class FeatureScreen(Screen[None]):
     BINDINGS = bindings("workbench", "panes", "prompt", "contexts", "children")
 
-    zoomed: reactive[bool] = reactive(False, init=False, repaint=False)
-    active: reactive[int] = reactive(1, init=False, repaint=False)
     # Textual's own paints the whole screen anew when the focus moves; the two widgets concerned do that.
     focused = Reactive[Widget | None](None, repaint=False)
 
@@ -61,30 +53,20 @@ class FeatureScreen(Screen[None]):
         self.history = History()
         self.just_ended: Run | None = None
         """The run whose end was the last one told, until it is judged."""
-        self._arrangement: tuple[bool, set[int]] | None = None
-        self.set_reactive(FeatureScreen.zoomed, self.state.zoomed)
-        self.set_reactive(FeatureScreen.active, self.state.pane)
         self.prompt = PromptPane(session, self.state.prompt or session.prompts[0], self.state.beside)
         self.contexts = ContextsPane(session)
         self.lens = LensPane(session)
         self.children_pane = ChildrenPane(session, watch)
         self.run_pane = RunPane(session, watch)
-        self.panes: tuple[Pane, ...] = (
-            self.prompt, self.contexts, self.lens, self.children_pane, self.run_pane,
-        )  # fmt: skip
+        self.grid = PaneGrid(
+            ((self.prompt, self.contexts), (self.lens, self.children_pane), (self.run_pane,)),
+            self.state.pane,
+            self.state.zoomed,
+        )
 
     def compose(self) -> ComposeResult:
         yield Static("", id="feature-bar", markup=False)
-        yield Static("", id="tabs")
-        with Horizontal(id="panes"):
-            with Vertical():
-                yield self.prompt
-                yield self.contexts
-            with Vertical():
-                yield self.lens
-                yield self.children_pane
-            with Vertical():
-                yield self.run_pane
+        yield self.grid
         yield Static("", id="hint", markup=False)
         with Horizontal(id="status"):
             yield Static("", id="engine-line", markup=False)
@@ -94,13 +76,16 @@ class FeatureScreen(Screen[None]):
     def on_mount(self) -> None:
         self.session.listen(self.engine_changed)
         feature = self.session.target if self.state.feature is None else self.state.feature
-        self.show_panes()
         self.select(Selected(self.state.sae or NARROW, feature))
         self.engine_changed()
-        self.panes[self.active - 1].focus_main()
+        self.grid.active_pane.focus_main()
 
     def on_unmount(self) -> None:
         self.session.forget(self.engine_changed)
+
+    @property
+    def panes(self) -> tuple[Pane, ...]:
+        return self.grid.panes
 
     @property
     def workbench(self) -> Workbench:
@@ -223,23 +208,15 @@ class FeatureScreen(Screen[None]):
             self.action_pane(4)
             self.children_pane.graft(recipe)
 
-    def _recipes(self, kind: str) -> tuple[Any, Any] | None:
+    def _recipes(self, kind: Kind) -> tuple[Any, Any] | None:
         """The recipe to begin with for the selected feature, and what the command would take by itself."""
-        feature = self.selected.feature
-        if self.selected.sae != NARROW:
-            self.notify(f"a {kind} is of a feature of the narrow SAE: t goes back to it", severity="warning")
-            return None
-        known = self.contexts.known_for(self.selected)
-        make = self.session.split_recipe if kind == "split" else self.session.graft_recipe
         try:
-            recipe = make(feature)
-            threshold = self.session.threshold(feature, known.max_activation if known else None)
-            return recipe if threshold is None else replace(recipe, threshold=threshold), recipe
+            return first_recipes(self.session, self.selected, self.contexts.known_for(self.selected), kind)
         except UserError as error:
-            self.notify(str(error), severity="error")
+            self.notify(str(error), severity="warning")
             return None
 
-    def _form(self, kind: str, launch: Callable[[Any], None]) -> None:
+    def _form(self, kind: Kind, launch: Callable[[Any], None]) -> None:
         from saetui.tui.screens.launch import LaunchScreen
 
         if (recipes := self._recipes(kind)) is not None:
@@ -257,15 +234,15 @@ class FeatureScreen(Screen[None]):
         """Escape undoes the nearest thing: a graft under way, the zoom, the writing of a prompt."""
         if self.children_pane.cancel():
             return
-        if self.zoomed:
-            self.zoomed = False
+        if self.grid.zoomed:
+            self.grid.zoomed = False
             return
-        self.panes[self.active - 1].focus_main()
+        self.grid.active_pane.focus_main()
 
     def action_copy(self) -> None:
         from saetui.tui.clipboard import copy
 
-        if text := self.panes[self.active - 1].as_text():
+        if text := self.grid.active_pane.as_text():
             self.notify(copy(self.app, text))
         else:
             self.notify("nothing to copy here yet")
@@ -273,72 +250,19 @@ class FeatureScreen(Screen[None]):
     # -- panes
 
     def action_zoom(self) -> None:
-        self.zoomed = not self.zoomed
+        self.grid.zoomed = not self.grid.zoomed
 
     def action_next_pane(self) -> None:
-        self.action_pane(self.active % len(self.panes) + 1)
+        self.grid.go_to(self.grid.active + 1)
 
     def action_previous_pane(self) -> None:
-        self.action_pane((self.active - 2) % len(self.panes) + 1)
+        self.grid.go_to(self.grid.active - 1)
 
     def action_pane(self, number: int) -> None:
-        self.active = number
-        self.panes[number - 1].focus_main()
+        self.grid.go_to(number)
 
-    def on_pane_activated(self, message: Pane.Activated) -> None:
-        # The focus may have moved on since: a message about where it was must not pull it back.
-        if self.focused is not None and message.pane in self.focused.ancestors_with_self:
-            self.active = message.pane.NUMBER
-
-    def watch_active(self) -> None:
-        self.remember(pane=self.active)
-        self.show_panes()
-
-    def watch_zoomed(self) -> None:
-        self.remember(zoomed=self.zoomed)
-        self.show_panes()
-
-    def on_resize(self, event: events.Resize) -> None:
-        self.show_panes()
-
-    def show_panes(self) -> None:
-        """Shows the panes for which there is room; a pane that appears loads what it missed."""
-        if not self.is_mounted:
-            return
-        width, height = self.size
-        single = self.zoomed or width < SMALL[0] or height < SMALL[1]
-        if single:
-            shown = {self.active}
-        elif width >= WIDE[0] and height >= WIDE[1]:
-            shown = {1, 2, 3, 4, 5}
-        else:
-            shown = {1, 2, 5} if self.active == 5 else {1, 2, 3, 4}
-        for pane in self.panes:
-            pane.mark(self.active == pane.NUMBER)
-        if (single, shown) == self._arrangement:
-            return
-        self._arrangement = (single, shown)
-        with self.app.batch_update():
-            self.set_class(single, "-single")
-            for pane in self.panes:
-                pane.display = pane.NUMBER in shown
-            for column in self.query("#panes > Vertical"):
-                column.display = any(pane.display for pane in column.children)
-            if single:
-                self.query_one("#tabs", Static).update(self._tabs())
-        for pane in self.panes:
-            pane.freshen()
-
-    def _tabs(self) -> Text:
-        tabs = Text()
-        for pane in self.panes:
-            here = self.active == pane.NUMBER
-            tabs.append(
-                f" {pane.NUMBER} {pane.TITLE} ",
-                Style(reverse=here, meta={"@click": f"screen.pane({pane.NUMBER})"}),
-            )
-            tabs.append(" ")
-        return tabs
+    def on_pane_grid_changed(self) -> None:
+        self.remember(pane=self.grid.active, zoomed=self.grid.zoomed)
 
     # -- runs
 
@@ -350,17 +274,8 @@ class FeatureScreen(Screen[None]):
             self.run_worker(self._start_run(recipe), group="launch", exclusive=True)
 
     async def _start_run(self, recipe: SplitRecipe) -> None:
-        from saetui.runs.launcher import launch
-        from saetui.runs.store import create_run
-        from saetui.settings import runs_root
-
-        def start() -> Run:
-            run = create_run(runs_root(), "split", self.session.setup, recipe)
-            launch(run)
-            return run
-
         try:
-            run = await asyncio.to_thread(start)
+            run = await asyncio.to_thread(start_run, self.session.setup, recipe)
         except UserError as error:
             self.notify(str(error), severity="error", timeout=15)
             return
@@ -382,7 +297,7 @@ class FeatureScreen(Screen[None]):
 
     def action_judge(self) -> None:
         """The run in hand: the one watched, else the one that has just ended, else the children's."""
-        watched = self.run_pane.run if self.active == self.run_pane.NUMBER else None
+        watched = self.run_pane.run if self.grid.active == self.run_pane.NUMBER else None
         run = watched or self.just_ended or self.children_pane.run or self.run_pane.run
         if run is None:
             self.notify("nothing to judge yet: g grafts this feature, s launches a split")
@@ -406,15 +321,14 @@ class FeatureScreen(Screen[None]):
         self.show_hint()
 
     def show_bar(self) -> None:
-        session, selected = self.session, self.selected
-        star = "★ " if (selected.sae, selected.feature) in self.state.bookmarks else ""
-        size = session.size(selected.sae)
-        of = f" of {size}" if size else ""
-        parts = [f"{star}feature {selected.feature}{of} · {session.title(selected.sae)}"]
-        if known := self.contexts.known_for(selected):
-            parts.append(f"fires on {percent(known.density)} · max {known.max_activation:.2f}")
-        parts.append(f"{session.setup.model} {session.hook_name}")
-        self.query_one("#feature-bar", Static).update("   ".join(parts))
+        selected = self.selected
+        line = feature_line(
+            self.session,
+            selected,
+            self.contexts.known_for(selected),
+            (selected.sae, selected.feature) in self.state.bookmarks,
+        )
+        self.query_one("#feature-bar", Static).update(line)
 
     def show_hint(self) -> None:
         """The next step for someone who has not yet come to a verdict; nothing for everyone else."""
@@ -432,31 +346,3 @@ class FeatureScreen(Screen[None]):
             self._memory.save(self.state)
         except OSError as error:
             self.app.log.warning(f"state not saved: {error}")
-
-
-def first_steps(session: Session, children: ChildrenPane) -> str:
-    if session.state.phase in (Phase.DIED, Phase.REFUSED):
-        return "Nothing is lost: what the panes show is from before."
-    if session.opened is None:
-        return "The model is loading in the background. Keys work already: tab goes round the panes, ? helps."
-    if children.grafting:
-        return "Children take the feature's place, trained where it fires. esc stops it."
-    if children.children_shown:
-        return (
-            "4 shows the children: ↑↓ walks them, enter looks at one. Then v judges: did the feature split?"
-        )
-    return (
-        "This feature fires in several contexts (2) and on several prompts (1). g splits it now, in seconds."
-    )
-
-
-def run_line(watch: RunWatch) -> str:
-    """The newest live run, else the newest of all, in a few words."""
-    seen = watch.newest("running") or watch.newest("queued") or watch.newest()
-    if seen is None:
-        return ""
-    status = seen.status
-    done = f" {100 * status.progress:.0f} %" if status.progress is not None and seen.live else ""
-    eta = f" ETA {duration(status.eta_s)}" if status.eta_s is not None else ""
-    live = sum(other.live for other in watch.runs)
-    return f"{status.id} {status.state}{done}{eta}" + (f" (+{live - 1} more)" if live > 1 else "")

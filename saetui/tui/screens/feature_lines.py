@@ -1,0 +1,55 @@
+"""The lines around the panes: what is selected, what to do next, how the runs are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from saetui.quantities import duration, percent
+from saetui.tui.session import Phase, Session
+
+if TYPE_CHECKING:
+    from saetui.features.results import Contexts
+    from saetui.tui.panes.children import ChildrenPane
+    from saetui.tui.run_watch import RunWatch
+    from saetui.tui.selection import Selected
+
+
+def feature_line(session: Session, selected: Selected, known: Contexts | None, bookmarked: bool) -> str:
+    """The selected feature, and where it belongs."""
+    size = session.size(selected.sae)
+    of = f" of {size}" if size else ""
+    star = "★ " if bookmarked else ""
+    parts = [f"{star}feature {selected.feature}{of} · {session.title(selected.sae)}"]
+    if known:
+        parts.append(f"fires on {percent(known.density)} · max {known.max_activation:.2f}")
+    parts.append(f"{session.setup.model} {session.hook_name}")
+    return "   ".join(parts)
+
+
+def first_steps(session: Session, children: ChildrenPane) -> str:
+    """The next step for someone who has not yet come to a verdict."""
+    if session.state.phase in (Phase.DIED, Phase.REFUSED):
+        return "Nothing is lost: what the panes show is from before."
+    if session.opened is None:
+        return "The model is loading in the background. Keys work already: tab goes round the panes, ? helps."
+    if children.grafting:
+        return "Children take the feature's place, trained where it fires. esc stops it."
+    if children.children_shown:
+        return (
+            "4 shows the children: ↑↓ walks them, enter looks at one. Then v judges: did the feature split?"
+        )
+    return (
+        "This feature fires in several contexts (2) and on several prompts (1). g splits it now, in seconds."
+    )
+
+
+def run_line(watch: RunWatch) -> str:
+    """The newest live run, else the newest of all, in a few words."""
+    seen = watch.newest("running") or watch.newest("queued") or watch.newest()
+    if seen is None:
+        return ""
+    status = seen.status
+    done = f" {100 * status.progress:.0f} %" if status.progress is not None and seen.live else ""
+    eta = f" ETA {duration(status.eta_s)}" if status.eta_s is not None else ""
+    live = sum(other.live for other in watch.runs)
+    return f"{status.id} {status.state}{done}{eta}" + (f" (+{live - 1} more)" if live > 1 else "")
