@@ -15,6 +15,7 @@ from saetui.errors import UserError
 from saetui.setup import Setup
 from saetui.tui import collector
 from saetui.tui.actions import ACTIONS, bindings, by_id
+from saetui.tui.marks import Marks
 from saetui.tui.poller import Poller
 from saetui.tui.run_watch import RunWatch
 from saetui.tui.screens.feature import FeatureScreen
@@ -42,6 +43,7 @@ class Workbench(App[None]):
         self.settings = settings.load_settings()
         self.session = Session(setup, connect)
         self.watch_runs = RunWatch(settings.runs_root())
+        self.marks = Marks()
         self.feature_screen = FeatureScreen(self.session, self.watch_runs, StateFile(setup))
         self._live: set[str] = set()
         self._poller = Poller(self._look, lambda _: self.call_later(self._runs_changed), POLL_S)
@@ -111,7 +113,7 @@ class Workbench(App[None]):
     def action_runs(self) -> None:
         from saetui.tui.runs_list import RunsScreen
 
-        self.push_screen(RunsScreen(self.watch_runs.root, self._symbols))
+        self.push_screen(RunsScreen(self.watch_runs.root, self._symbols, marks=self.marks))
 
     @property
     def _symbols(self) -> Symbols:
@@ -127,6 +129,11 @@ class Workbench(App[None]):
 
     def on_judge_requested(self, message: JudgeRequested) -> None:
         self.open_review(message.run)
+
+    def on_curves_requested(self) -> None:
+        from saetui.tui.curves_screen import CurvesScreen
+
+        self.push_screen(CurvesScreen(self.watch_runs.root, self.marks, self._symbols))
 
     def on_run_control_requested(self, message: RunControlRequested) -> None:
         self.run_worker(self._control(message), group=f"control-{message.run.id}")

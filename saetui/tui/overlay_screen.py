@@ -1,5 +1,6 @@
-"""Choosing the runs that are laid over the one in the monitor."""
+"""Choosing the runs that are laid over one another."""
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -14,7 +15,7 @@ from saetui.tui.widgets.palette import COUNT
 from saetui.tui.widgets.table import Column, Table
 
 MOST = COUNT - 1
-"""Runs that can be laid over at once: one for each colour that is left."""
+"""Runs that can be laid over another one at once: one for each colour that is left."""
 
 
 class OverlayScreen(ModalScreen[list[Run] | None]):
@@ -34,10 +35,11 @@ class OverlayScreen(ModalScreen[list[Run] | None]):
         Binding("escape,o", "dismiss(None)", "Cancel"),
     ]
 
-    def __init__(self, runs: list[Run], chosen: set[str]) -> None:
+    def __init__(self, runs: list[Run], chosen: Iterable[str], most: int = MOST) -> None:
         super().__init__()
         self._runs = runs
         self._chosen = set(chosen)
+        self._most = most
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
@@ -46,9 +48,7 @@ class OverlayScreen(ModalScreen[list[Run] | None]):
                 [
                     Column("", lambda run: "[x]" if run.id in self._chosen else "[ ]", 3),
                     Column("run", lambda run: run.id, 20),
-                    Column(
-                        "recipe", lambda run: summary(run.manifest.kind, run.manifest.recipe), 20, grow=True
-                    ),
+                    Column("recipe", _recipe, 20, grow=True),
                 ],
                 key=lambda run: run.id,
             )
@@ -66,11 +66,16 @@ class OverlayScreen(ModalScreen[list[Run] | None]):
             return
         if run.id in self._chosen:
             self._chosen.remove(run.id)
-        elif len(self._chosen) >= MOST:
-            self.notify(f"At most {MOST} runs can be told apart.")
+        elif len(self._chosen) >= self._most:
+            self.notify(f"At most {self._most} runs can be told apart.")
         else:
             self._chosen.add(run.id)
         table.fill(self._runs)
 
     def action_done(self) -> None:
         self.dismiss([run for run in self._runs if run.id in self._chosen])
+
+
+def _recipe(run: Run) -> str:
+    manifest = run.manifest
+    return " · ".join(filter(None, (manifest.note, summary(manifest.kind, manifest.recipe))))

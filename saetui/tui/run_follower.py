@@ -7,11 +7,13 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from statistics import mean
 from typing import Any
 
 from saetui.runs.status import RunStatus, status
 from saetui.runs.store import Run
 from saetui.runs.tail import Tail
+from saetui.split.overtaking import own_target
 from saetui.tui.widgets.series import Series
 
 PERCENT = ("dead", "kept", "ce_recovered")
@@ -33,6 +35,8 @@ class ProbeTrace:
     features: dict[int, Series]
     now: dict[int, float]
     """The latest record's strongest features with their activations."""
+    leader: Series = field(default_factory=Series)
+    """The strongest feature's activation, the target's own apart: that of its would-be child."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class RunFollower:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self._own_target: int | None = None
         self._reset()
         self.snapshot: Snapshot | None = None
 
@@ -77,6 +82,8 @@ class RunFollower:
         """Looks again; True where :attr:`snapshot` is a new one. UserError for a damaged manifest, OSError
         for a file system that is gone."""
         stand = status(self.run)
+        manifest = self.run.manifest
+        self._own_target = own_target(manifest.kind, manifest.recipe)
         records, events = self._metrics.poll(), self._events_tail.poll()
         if self._metrics.restarts or self._events_tail.restarts:
             self._reset()
@@ -124,6 +131,9 @@ class RunFollower:
         loss, mse = _number(record.get("loss")), _number(record.get("mse"))
         if loss is not None and mse is not None:
             record = {**record, "sparsity": loss - mse}
+        if children := record.get("children"):
+            f1 = {f"f1 {child['child']}": child["f1"] for child in children}
+            record = {**record, **f1, "mean_f1": mean(f1.values())}
         prefix = "eval/" if record.get("eval") else ""
         for name, value in record.items():
             if name in _NOT_METRICS or not isinstance(value, (int, float, type(None))):
@@ -151,7 +161,11 @@ class RunFollower:
         if (target := probe.get("target")) is not None:
             trace.target.append(x, float(target))
         trace.now.clear()
-        for feature, activation in probe.get("top") or ():
+        top = probe.get("top") or ()
+        trace.leader.append(
+            x, max((float(a) for feature, a in top if feature != self._own_target), default=0.0)
+        )
+        for feature, activation in top:
             trace.now[int(feature)] = float(activation)
             trace.features.setdefault(int(feature), Series()).append(x, float(activation))
         for feature, series in trace.features.items():
@@ -165,7 +179,7 @@ class RunFollower:
             self._changed.add(name)
         self._probes_changed = True
         for probe in self._probes.values():
-            for series in (probe.target, *probe.features.values()):
+            for series in (probe.target, probe.leader, *probe.features.values()):
                 series.rewind(tokens)
 
 
@@ -175,4 +189,10 @@ def _number(value: Any) -> float | None:
 
 def _freeze(probe: ProbeTrace) -> ProbeTrace:
     features = {feature: series.copy() for feature, series in probe.features.items()}
-    return replace(probe, target=probe.target.copy(), features=features, now=dict(probe.now))
+    return replace(
+        probe,
+        target=probe.target.copy(),
+        features=features,
+        now=dict(probe.now),
+        leader=probe.leader.copy(),
+    )

@@ -21,6 +21,10 @@ class JudgeRequested(RunMessage):
     """Judge this run, or review its verdict."""
 
 
+class CurvesRequested(Message):
+    """Show the curves of the marked runs."""
+
+
 class RunControlRequested(RunMessage):
     """Pause, stop or resume this run: ``runs.launcher.request`` and ``resume``. Already confirmed."""
 

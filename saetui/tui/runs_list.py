@@ -17,8 +17,15 @@ from saetui.runs.store import LIVE, Run
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
 from saetui.tui.log_screen import LogScreen
+from saetui.tui.marked_table import MarkedTable, mark_column
+from saetui.tui.marks import Marks
 from saetui.tui.poller import Poller
-from saetui.tui.run_messages import JudgeRequested, MonitorRequested, RunControlRequested
+from saetui.tui.run_messages import (
+    CurvesRequested,
+    JudgeRequested,
+    MonitorRequested,
+    RunControlRequested,
+)
 from saetui.tui.run_text import STYLES, progress_bar, state_text
 from saetui.tui.run_watch import RunWatch
 from saetui.tui.widgets.canvas import Symbols
@@ -37,7 +44,7 @@ class RunsLooked(Message):
         return isinstance(message, RunsLooked)
 
 
-def columns(symbols: Symbols) -> list[Column[RunStatus]]:
+def columns(symbols: Symbols, marks: Marks) -> list[Column[RunStatus]]:
     """What the list shows of a run; on a narrow screen the least needed columns go first."""
 
     def progress(run: RunStatus) -> str:
@@ -61,6 +68,7 @@ def columns(symbols: Symbols) -> list[Column[RunStatus]]:
         )
 
     return [
+        mark_column(marks, symbols, lambda r: r.id),
         Column("state", lambda r: state_text(r.state, symbols), 10, lambda r: r.state, style=_style),
         Column("run", lambda r: r.id, 18, lambda r: (r.created, r.id)),
         Column("progress", progress, 11, lambda r: r.progress),
@@ -92,9 +100,16 @@ class RunsScreen(Screen[None]):
     BINDINGS: ClassVar = [*bindings("runs"), Binding("enter", "open", "Monitor")]
     CSS_PATH = "runs_list.tcss"
 
-    def __init__(self, root: Path, symbols: Symbols = "braille", interval: float = INTERVAL_S) -> None:
+    def __init__(
+        self,
+        root: Path,
+        symbols: Symbols = "braille",
+        interval: float = INTERVAL_S,
+        marks: Marks | None = None,
+    ) -> None:
         super().__init__()
         self.root = root
+        self.marks = Marks() if marks is None else marks
         self.symbols: Symbols = symbols
         self._watch = RunWatch(root)
         self._poller = Poller(self._look, lambda runs: self.post_message(RunsLooked(runs)), interval)
@@ -105,8 +120,8 @@ class RunsScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Static("reading …", id="runs-title", markup=False)
-        yield Table[RunStatus](
-            columns(self.symbols),
+        yield MarkedTable[RunStatus](
+            columns(self.symbols, self.marks),
             key=lambda run: run.id,
             empty="no runs yet: g grafts a feature, s splits it",
         )
@@ -125,6 +140,7 @@ class RunsScreen(Screen[None]):
 
     def on_screen_resume(self) -> None:
         self._poller.resume()
+        self.query_one(MarkedTable).redraw_cells()  # another screen may have changed the marks
 
     def on_runs_looked(self, message: RunsLooked) -> None:
         runs = message.runs
@@ -196,6 +212,20 @@ class RunsScreen(Screen[None]):
     def action_log_listed(self) -> None:
         if run := self.highlighted:
             self.app.push_screen(LogScreen(run.log_path))
+
+    def action_mark_listed(self) -> None:
+        table = self.query_one(MarkedTable)
+        if row := table.highlighted:
+            if not self.marks.toggle(row.id):
+                self.notify(f"{self.marks.MOST} runs are marked: more cannot be told apart")
+            table.redraw_cells()
+            table.action_move(1)
+
+    def action_curves_listed(self) -> None:
+        """Of the marked runs; of the one under the cursor where none is."""
+        if not self.marks.runs and (run := self.highlighted):
+            self.marks.toggle(run.id)
+        self.post_message(CurvesRequested())
 
     def action_leave_runs(self) -> None:
         self.dismiss()

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widget import Widget
 
-from saetui.tui.run_messages import RunMessage
+from saetui.tui.run_messages import CurvesRequested, RunMessage
 
 
 class Host(App[None]):
@@ -31,7 +31,7 @@ class Host(App[None]):
         await super().on_event(event)
 
     async def _dispatch_message(self, message: Message) -> None:
-        if isinstance(message, RunMessage) or type(message).__qualname__.split(".")[0] in (
+        if isinstance(message, (RunMessage, CurvesRequested)) or type(message).__qualname__.split(".")[0] in (
             "ContextList",
             "PromptStrip",
             "Table",

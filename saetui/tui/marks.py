@@ -1,0 +1,43 @@
+"""Runs that a person has marked, to see their curves in one plot."""
+
+from saetui.tui.widgets.palette import COUNT
+
+
+class Marks:
+    """Run ids, each with the colour and sign that it keeps as long as it is marked.
+
+    A run asks for the same colour whenever it is marked, and gets it where no other has it, so that a curve
+    looks the same tomorrow. There are as many marks as there are colours that can be told apart.
+    """
+
+    MOST = COUNT
+
+    def __init__(self) -> None:
+        self._colours: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._colours)
+
+    @property
+    def runs(self) -> list[str]:
+        """As they were marked."""
+        return list(self._colours)
+
+    def colour(self, run: str | None) -> int | None:
+        """The colour of a marked run; None of any other."""
+        return self._colours.get(run or "")
+
+    def toggle(self, run: str) -> bool:
+        """Marks ``run``, or takes its mark away; False where there is no mark left for it."""
+        if run in self._colours:
+            del self._colours[run]
+            return True
+        taken = self._colours.values()
+        wanted = sum(run.encode()) % COUNT
+        free = [colour for colour in range(wanted, wanted + COUNT) if colour % COUNT not in taken]
+        if free:
+            self._colours[run] = free[0] % COUNT
+        return bool(free)
+
+    def clear(self) -> None:
+        self._colours.clear()
