@@ -13,7 +13,6 @@ and docstrings are copied a lot). So it is in the corpus once, hence in one spli
 split was asked for first and however far the other was read.
 """
 
-import fcntl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -29,6 +28,7 @@ from saetui.corpus import extract, installed
 from saetui.corpus.installed import Split
 from saetui.corpus.tokenizer import Tokenizer
 from saetui.errors import UserError
+from saetui.file_lock import locked
 from saetui.settings import cache_root
 
 Progress = Callable[[float, str], None]
@@ -187,8 +187,7 @@ class _Build:
     def _lock(self) -> Iterator[None]:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with (self._folder / "build.lock").open("a") as handle:
-                fcntl.flock(handle, fcntl.LOCK_EX)  # let go when the file is closed, also by a kill
+            with locked(self._folder / "build.lock"):
                 yield
         except OSError as error:
             raise UserError(

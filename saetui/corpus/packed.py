@@ -5,7 +5,6 @@ A shard says where the next one begins, so that any process goes on where the la
 a lock; a killed one loses at most the shard that it was in.
 """
 
-import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from saetui.atomic import write_atomic
 from saetui.corpus.rows import as_tokens
 from saetui.corpus.tokenizer import Tokenizer
 from saetui.errors import UserError
+from saetui.file_lock import locked
 from saetui.settings import cache_root
 
 Progress = Callable[[float, str], None]
@@ -160,11 +160,10 @@ class PackedRows:
     def _lock(self) -> Iterator[None]:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            handle = (self._folder / "build.lock").open("a")
+            lock = locked(self._folder / "build.lock")
         except OSError as error:
             raise UserError(
                 f"cannot write the cache at {self._folder}: {error.strerror} (set SAETUI_CACHE)"
             ) from None
-        with handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)  # let go when the file is closed, also by a kill
+        with lock:
             yield

@@ -66,7 +66,7 @@ class EngineClient:
         long = self.log_path.exists() and self.log_path.stat().st_size > _LONGEST_LOG
         with self.log_path.open("wb" if long else "ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", SERVER),
+                *(sys.executable, "-P", "-m", SERVER),  # no file of the current folder shadows a module
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

@@ -4,10 +4,10 @@ Every dictionary of one hook point is indexed over the same activations, so the 
 each row once; contexts and the hot tokens of any feature are then looked up instead of recomputed.
 """
 
-import fcntl
 import json
 import os
 import shutil
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from saetui.atomic import write_atomic
 from saetui.corpus.rows import TokenRows
+from saetui.file_lock import try_locked
 from saetui.lm.base import LanguageModel
 from saetui.settings import cache_root, load_settings
 
@@ -198,13 +199,9 @@ class RowStore:
 
 def try_lock(folder: Path) -> BinaryIO | None:
     """The folder's lock, held until it is closed; None where another process holds it."""
-    lock = (folder / "lock").open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        return None
-    return lock
+    with suppress(OSError):  # a file system without locks: nobody writes there
+        return try_locked(folder / "lock")
+    return None
 
 
 def identity(lm: LanguageModel, rows: TokenRows) -> str:

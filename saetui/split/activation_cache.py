@@ -15,7 +15,6 @@ pieces from there on are computed by every run that needs them. A set keeps its 
 run reads, rather than its last ones.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -31,6 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from saetui.atomic import write_atomic
+from saetui.file_lock import locked, try_locked
 from saetui.settings import cache_root, load_settings
 from saetui.split.filtered import FilteredRows, Piece, Poll
 from saetui.split.recipe import SplitRecipe
@@ -83,7 +83,7 @@ class ActivationCache:
         """Whether the set can be written; it is in use from here on."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._used = _locked(self.folder.with_suffix(".used"), fcntl.LOCK_SH)
+            self._used = locked(self.folder.with_suffix(".used"), shared=True)
             self.folder.mkdir(exist_ok=True)  # it may have been removed until the lock was there
             os.utime(self.folder)
         except OSError as error:
@@ -151,7 +151,7 @@ class ActivationCache:
         for other in sorted(sets, key=lambda path: path.stat().st_mtime):
             if total <= self._limit:
                 break
-            lock = _locked(other.with_suffix(".used"), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = try_locked(other.with_suffix(".used"))
             if lock:
                 total -= _size(other)
                 shutil.rmtree(other, ignore_errors=True)
@@ -165,7 +165,7 @@ class ActivationCache:
         deadline = time.monotonic() + PATIENCE_S
         lock = None
         with suppress(OSError):  # the folder has been deleted, which storing will complain about
-            while not (lock := _locked(path, fcntl.LOCK_EX | fcntl.LOCK_NB)) and time.monotonic() < deadline:
+            while not (lock := try_locked(path)) and time.monotonic() < deadline:
                 poll(0)
                 time.sleep(0.02)
         try:
@@ -173,20 +173,6 @@ class ActivationCache:
         finally:
             if lock:
                 lock.close()
-
-
-def _locked(path: Path, how: int) -> BinaryIO | None:
-    """The open file, locked until it is closed; None where another process's lock is in the way."""
-    file = path.open("ab")
-    try:
-        fcntl.flock(file, how)
-    except BlockingIOError:
-        file.close()
-        return None
-    except OSError:
-        file.close()
-        raise
-    return file
 
 
 def _checksum(piece: Piece) -> str:
