@@ -26,6 +26,8 @@ class Settings:
     """Size of the cache of corpora, activations and feature indexes, in GB."""
     keys: dict[str, str] = field(default_factory=dict[str, str])
     """Remapped keys: action id to key, e.g. ``graft = "g"``."""
+    limits: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Where the words of a split report begin, e.g. ``precision = 0.3``: see ``SplitThresholds``."""
 
 
 def settings_path() -> Path:

@@ -23,17 +23,17 @@ ROWS, PER_ROW, D = 200, 10, 16
 
 def seen_as(on: NDArray, decoder: NDArray, *, kind: NDArray, elsewhere: NDArray | None = None) -> Observed:
     """n tokens, ten to a row; ``on [n, k]`` the children's activations, ``kind [n]`` what precedes each
-    token; ``elsewhere [k]``: firings outside S, spread over the rows."""
+    token; ``elsewhere [k]``: activation where the target is silent, spread over the rows."""
     n, k = on.shape
     row = np.arange(n) // PER_ROW
-    fired = np.zeros((ROWS, k), np.int64)
-    np.add.at(fired, row, (on > 0).astype(np.int64))
-    if elsewhere is not None:
-        fired += (elsewhere[None] // ROWS).astype(np.int64)
+    inside = np.zeros((ROWS, k))
+    np.add.at(inside, row, on)
+    mass = inside if elsewhere is None else inside + elsewhere[None] / ROWS
     parent_decoder = np.eye(D)[0]
     current = np.zeros(n, np.int64)
     rng = np.random.default_rng(7)
-    return Observed(np.ones(n), on, row, kind, current, rng.integers(0, 5, n), fired, decoder, parent_decoder)
+    following = rng.integers(0, 5, n)
+    return Observed(np.ones(n), on, row, kind, current, following, mass, inside, decoder, parent_decoder)
 
 
 def near_parent(k: int, cos: float) -> NDArray:
@@ -45,18 +45,7 @@ def near_parent(k: int, cos: float) -> NDArray:
 
 
 def verdict_of(seen: Observed, limits: SplitThresholds | None = None) -> str:
-    limits = limits or SplitThresholds()
-    repeated = measures.duplicates(seen, limits)
-    seen = seen.only([c for c in range(seen.children.shape[1]) if c not in repeated])
-    return measures.verdict(
-        seen,
-        measures.coverage(seen).value,
-        measures.specificity(seen).value,
-        measures.effective_number(seen).value,
-        measures.distinctness(seen),
-        measures.context_information(seen),
-        limits,
-    )[0]
+    return measures.summary(seen, limits or SplitThresholds()).kind
 
 
 def kinds(seed: int = 0, weights: tuple[float, ...] = (0.5, 0.3, 0.2)) -> NDArray:
@@ -132,7 +121,7 @@ def test_gone_and_leaking() -> None:
     kind = kinds()
     nothing = seen_as(np.zeros((len(kind), 0)), np.zeros((0, D)), kind=kind)
     assert measures.coverage(nothing).value == 0.0
-    assert measures.verdict(nothing, 0, 0, 0, 0, [], SplitThresholds())[0] == "lost"
+    assert verdict_of(nothing) == "lost"
     # Children on a tenth of the tokens.
     few = np.eye(3)[kind] * (np.arange(len(kind)) % 10 == 0)[:, None]
     assert verdict_of(seen_as(few, near_parent(3, 0.8), kind=kind)) == "lost"
@@ -264,6 +253,76 @@ def test_named_candidates_score_on_all_rows(lm: ConstructedLM) -> None:
     assert found.tokens_read == 851 * 47
     assert {c.feature for c in found.children} == {0, 1}
     assert next(c for c in found.children if c.feature == 1).contexts == []
+
+
+def test_weak_firings_elsewhere_do_not_hide_a_child(lm: ConstructedLM) -> None:
+    """As trained children have: more firings off the target than on it, but next to no activation there."""
+    count, rest = {COUNT: 1.0, WORD: 0.001}, {ADJ: 1.0, DIGIT: 1.0, OTHER: 1.0, WORD: 0.001}
+    found = report(lm, sae_of(count, rest, decoder=(toward(COUNT), toward(ADJ))))
+    assert (found.kind, {c.feature for c in found.children}) == ("split", {0, 1})
+    assert all(0.5 < child.precision < 1 for child in found.children)
+    # With most of its activation elsewhere it is a leak, and the report says so.
+    leaky = report(lm, sae_of({COUNT: 1.0, WORD: 1.0}, rest, decoder=(toward(COUNT), toward(ADJ))))
+    assert [c.feature for c in leaky.children] == [1]
+    assert leaky.funnel is not None
+    assert [leak.feature for leak in leaky.funnel.leaking] == [0]
+    funnel = leaky.funnel
+    assert (funnel.features, funnel.recalled, funnel.aligned, funnel.faithful) == (2, 2, 2, 1)
+    looser = report(
+        lm,
+        sae_of({COUNT: 1.0, WORD: 1.0}, rest, decoder=(toward(COUNT), toward(ADJ))),
+        limits=SplitThresholds(precision=0.0),
+    )
+    assert {c.feature for c in looser.children} == {0, 1}
+    assert (looser.kind, looser.limits.precision) == ("partly", 0.0)
+
+
+def test_a_feature_that_never_leads_is_no_child(lm: ConstructedLM) -> None:
+    found = report(
+        lm,
+        sae_of(
+            {COUNT: 1.0}, {ADJ: 1.0, DIGIT: 1.0, OTHER: 1.0}, {ADJ: 0.1, DIGIT: 0.1},
+            decoder=(toward(COUNT), toward(ADJ), toward(DIGIT)),
+        ),
+    )  # fmt: skip
+    assert {c.feature for c in found.children} == {0, 1}
+    assert found.funnel is not None
+    assert (found.funnel.faithful, found.funnel.leading) == (3, 2)
+
+
+def test_what_the_children_carry(lm: ConstructedLM) -> None:
+    found = report(lm, sae_of({HYPHEN: 1.0}, {COUNT: 1.0}, {ADJ: 1.0}), candidates=[1, 2])
+    assert found.fvu_without == pytest.approx(found.fvu_before, rel=1e-5)  # what is left is the narrow SAE
+
+
+def test_the_heir_is_marked(lm: ConstructedLM) -> None:
+    assert report(lm, sae_of({WORD: 1.0}, {HYPHEN: 1.0}), inherited=1).inherited == 1
+    assert report(lm, sae_of({WORD: 1.0}, {HYPHEN: 1.0}), inherited=0).inherited is None
+
+
+def test_control_features_of_like_density(lm: ConstructedLM) -> None:
+    """The target is split, three others of its density are copied: none of them reaches it."""
+    several = sae_of({HYPHEN: 1.0}, {COUNT: 1.0}, {ADJ: 1.0}, {DIGIT: 1.0}, {WORD: 1.0})
+    wide = sae_of(
+        {COUNT: 1.0}, {ADJ: 1.0}, {DIGIT: 1.0}, {OTHER: 1.0},
+        decoder=(toward(COUNT), toward(ADJ), toward(DIGIT), toward(OTHER)),
+    )  # fmt: skip
+    found = split_report(lm, wide, several, 0, 2.0, SyntheticRows("eval"), tokens=40_000, control_features=9)
+    assert found.kind == "split"
+    assert {c.feature for c in found.controls} <= {1, 2, 3}  # WORD fires on nearly every token
+    assert found.controls
+    assert all(c.kind in ("unsplit", "partly") and c.effective < 1.1 for c in found.controls)
+    assert found.control_p == 1 / (1 + len(found.controls))
+    assert report(lm, wide).control_p is None
+
+
+def test_limits_are_numbers_with_known_names() -> None:
+    assert SplitThresholds.from_dict({"precision": 0.2}) == SplitThresholds(precision=0.2)
+    with pytest.raises(UsageError, match=r"here: unknown key 'precison'; did you mean 'precision'\?"):
+        SplitThresholds.from_dict({"precison": 0.2}, "here")
+    for wrong in (-1, "much", True, math.nan):
+        with pytest.raises(UsageError, match=r"limits: recall is .* a number from 0 on is needed"):
+            SplitThresholds.from_dict({"recall": wrong})
 
 
 def test_bad_input(lm: ConstructedLM) -> None:

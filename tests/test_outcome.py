@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -125,6 +126,31 @@ def test_without_criteria_the_report_speaks(setup: Setup) -> None:
     assert said.stdout.startswith("feature 0: split: ")
     assert "told by previous " in said.stdout
     assert read_review(run.folder).judgement is None
+
+
+def test_limits_of_the_report(setup: Setup, isolated_places: Path) -> None:
+    """Named on the command line, else in the settings; the report that is exported names them."""
+    run = split_run(setup, fitted(*SPLIT), init="random")
+
+    def report(*options: str) -> dict[str, Any]:
+        return json.loads(shell("judge", run.id, "--report", "--json", *TOKENS, *options).stdout)["report"]
+
+    (isolated_places / "settings.toml").write_text("[limits]\nrecall = 0.3\nlost = 0.9\n")
+    by_settings = report()
+    assert all(child["recall"] > 0.25 for child in by_settings["children"])
+    assert (by_settings["kind"], by_settings["limits"]["recall"]) == ("lost", 0.3)
+    assert by_settings["funnel"]["recalled"] == len(by_settings["children"])
+    by_hand = report("--limit", "recall=0.05", "--limit", "effective=9")
+    assert (by_hand["kind"], by_hand["limits"]["lost"]) == ("partly", 0.9)
+    exported = shell("export", run.id).stdout
+    assert "| effective | 9.0 |" in exported
+    assert "4 have recall ≥ 0.05" in exported
+    for wrong, message in (("recall", "write NAME=NUMBER"), ("recal=1", "did you mean 'recall'")):
+        said = shell("judge", run.id, "--report", "--limit", wrong)
+        assert isinstance(said.exception, UsageError)
+        assert message in str(said.exception)
+    (isolated_places / "settings.toml").write_text("[limits]\nrecal = 0.3\n")
+    assert "settings.toml: [limits]: unknown key 'recal'" in str(shell("judge", run.id).exception)
 
 
 def test_criteria_of_the_model(tmp_path: Path) -> None:

@@ -87,8 +87,8 @@ def _told_apart(about: FeatureCensus, seen: Observed) -> FeatureCensus:
 
 def _observed(graft: Graft, children: Tensor, x: Tensor, around: Neighbourhood) -> Observed:
     f = children.double().cpu().numpy()
-    fired = np.zeros((int(around.row.max()) + 1, graft.k), np.int64)
-    np.add.at(fired, around.row, f > 0)
+    mass = np.zeros((int(around.row.max()) + 1, graft.k))
+    np.add.at(mass, around.row, f)
     return Observed(
         parent=graft.narrow.encode_feature(x, graft.target).double().cpu().numpy(),
         children=f,
@@ -96,7 +96,8 @@ def _observed(graft: Graft, children: Tensor, x: Tensor, around: Neighbourhood) 
         previous=around.previous,
         current=around.current,
         next=around.next,
-        fired=fired,
+        mass=mass,
+        inside=mass,
         decoder=graft.child_W_dec.double().cpu().numpy(),
         parent_decoder=graft.narrow.W_dec[graft.target].double().cpu().numpy(),
     )

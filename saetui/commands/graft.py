@@ -15,6 +15,7 @@ from saetui.commands.target_threshold import lacks_threshold, with_threshold
 from saetui.features.results import Child
 from saetui.settings import runs_root
 from saetui.setup import Setup
+from saetui.split.defaults import split_limits
 from saetui.split.recipe import GraftRecipe
 from saetui.visible import visible
 
@@ -139,5 +140,6 @@ def _graft(
         open_rows(setup, lm.tokenizer, "eval"),
         candidates=graft.children,
         tokens=CHILD_TOKENS,
+        limits=split_limits(),
     )
     return run, recipe, report, found

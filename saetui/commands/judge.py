@@ -2,13 +2,15 @@
 
 import click
 
-from saetui.commands.options import json_option
+from saetui.commands.options import json_option, limit_options
 from saetui.commands.output import emit_json, say
 from saetui.errors import UsageError
 from saetui.reports.verdict_text import report_text, review_text
 from saetui.runs.store import Run, find_run
 from saetui.settings import runs_root
+from saetui.split.report import SplitThresholds
 from saetui.split.review import Answer, Review, read_review, store_answers, store_judgement
+from saetui.studies.verdicts import store_report
 
 WORDS = {"y": True, "yes": True, "n": False, "no": False, "?": None}
 
@@ -28,8 +30,11 @@ WORDS = {"y": True, "yes": True, "n": False, "no": False, "?": None}
 )
 @click.option("--note", default="", help="why, stored with the person's word")
 @click.option(
-    "--report", is_flag=True, help="the children found without criteria, whether there are any or not"
+    "--report",
+    is_flag=True,
+    help="the children found without criteria, whether there are any or not, stored in the run",
 )
+@limit_options
 @json_option
 def command(
     run_id: str,
@@ -40,6 +45,7 @@ def command(
     overruled: tuple[str, ...],
     note: str,
     report: bool,
+    limits: SplitThresholds,
     as_json: bool,
 ) -> None:
     """Judge the run ID by the four success criteria and store the verdict in it.
@@ -49,7 +55,7 @@ def command(
     """
     run = find_run(runs_root(), run_id)
     if report:
-        _report(run, tokens, as_json)
+        _report(run, tokens, limits, as_json)
         return
     review = read_review(run.folder)
     if show or confirm or overruled:
@@ -60,7 +66,7 @@ def command(
         review = read_review(run.folder)
     elif not _judge(run, criteria, tokens):
         say("no criteria file fits this run (--criteria names one); the children found without one:")
-        _report(run, tokens, as_json)
+        _report(run, tokens, limits, as_json)
         return
     else:
         review = read_review(run.folder)
@@ -83,11 +89,12 @@ def _judge(run: Run, criteria_path: str | None, tokens: int | None) -> bool:
     return True
 
 
-def _report(run: Run, tokens: int | None, as_json: bool) -> None:
+def _report(run: Run, tokens: int | None, limits: SplitThresholds, as_json: bool) -> None:
     from saetui.split.children import DEFAULT_TOKENS
     from saetui.split.outcome import report_run
 
-    found = report_run(run, tokens=tokens or DEFAULT_TOKENS)
+    found = report_run(run, tokens=tokens or DEFAULT_TOKENS, limits=limits)
+    store_report(run.folder, found)
     if as_json:
         emit_json({"run": run.id, "report": found})
     else:

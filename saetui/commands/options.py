@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
+from saetui.errors import UsageError
 from saetui.setup import Setup
+from saetui.split.defaults import split_limits
 
 _SETUP = (
     click.option(
@@ -51,3 +53,28 @@ def setup_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="print JSON on stdout")
 """The command gets ``as_json: bool``."""
+
+
+def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--limit NAME=NUMBER``; the command gets ``limits: SplitThresholds``, the settings' where it is
+    not given."""
+
+    @wraps(command)
+    def with_limits(*args: Any, limit: tuple[str, ...], **kwargs: Any) -> Any:
+        return command(*args, limits=split_limits(dict(map(_limit, limit))), **kwargs)
+
+    return click.option(
+        "--limit",
+        multiple=True,
+        metavar="NAME=NUMBER",
+        help="where a word of the split report begins, e.g. precision=0.3 (`saetui settings` lists all); "
+        "may be repeated",
+    )(with_limits)
+
+
+def _limit(text: str) -> tuple[str, Any]:
+    name, _, number = text.partition("=")
+    try:
+        return name.strip(), float(number)
+    except ValueError:
+        raise UsageError(f"--limit {text!r}: write NAME=NUMBER, as in precision=0.3") from None

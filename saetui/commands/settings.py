@@ -1,20 +1,21 @@
 """``saetui settings``: where the settings are, and what they say."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import click
 
 from saetui.commands.options import json_option
 from saetui.commands.output import emit_json, say
 from saetui.settings import cache_root, load_settings, runs_root, settings_path, state_root
+from saetui.split.defaults import split_limits
 
 
 @click.command("settings")
 @json_option
 def command(as_json: bool) -> None:
     """Print the settings in force, as TOML that the settings file could hold, and the places in use."""
-    settings, path = load_settings(), settings_path()
+    settings, path = replace(load_settings(), limits=asdict(split_limits())), settings_path()
     places = {"runs": str(runs_root()), "cache": str(cache_root()), "state": str(state_root())}
     if as_json:
         emit_json(

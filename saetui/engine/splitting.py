@@ -27,6 +27,7 @@ from saetui.sae.sae import SAE
 from saetui.settings import runs_root
 from saetui.split.children import split_report
 from saetui.split.criteria import load_criteria
+from saetui.split.defaults import split_limits
 from saetui.split.graft import Graft, GraftProgress
 from saetui.split.graft_run import conclude, graft_hot, step_metrics
 from saetui.split.hot import ENOUGH_HOT, HotTokens
@@ -158,6 +159,7 @@ class Splitting:
                 threshold,
                 open_rows(self._shelf.setup, lm.tokenizer, "eval"),
                 candidates=opened.info.children or None,
+                limits=split_limits(),
                 on_progress=job.tokens("reading held-out text"),
             )
 

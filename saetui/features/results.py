@@ -124,8 +124,9 @@ class Child:
     """One child of a split target, as a list shows it.
 
     ``share``: of the target's firing tokens, the share on which this child is the strongest child;
-    ``recall``: the share on which it fires at all; ``precision``: the share of the child's firings
-    that fall on the target's; ``cosine``: of the decoder rows.
+    ``recall``: the share on which it fires at all; ``precision``: the share of the child's activation that
+    is where the target fires; ``cosine``: of the decoder rows; ``masked_cosine``: of the activations, on the
+    target's tokens, None where they were not compared.
     """
 
     feature: int
@@ -135,6 +136,7 @@ class Child:
     cosine: float
     contexts: list[Context]
     boosted: list[TokenLogit]
+    masked_cosine: float | None = None
 
 
 @dataclass(frozen=True)

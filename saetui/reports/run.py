@@ -9,7 +9,7 @@ from saetui.engine.messages import decode
 from saetui.quantities import duration, si
 from saetui.reports.document import Block, ContextBlock, Document, Heading, Plot, Table, Text
 from saetui.reports.svg import Series, line_plot
-from saetui.reports.verdict_text import number_text
+from saetui.reports.verdict_text import child_numbers, control_lines, funnel_lines, heir, number_text
 from saetui.runs.cost import cost
 from saetui.runs.metrics import curve
 from saetui.runs.store import Run
@@ -191,6 +191,7 @@ def _report(report: SplitReport) -> list[Block]:
         ("logit divergence, nats", report.logit_divergence),
         ("FVU on the target's tokens, narrow SAE", report.fvu_before),
         ("FVU on the target's tokens", report.fvu_after),
+        ("FVU on the target's tokens, without the children", report.fvu_without),
     ):
         if value is not None:
             rows.append((name, f"{value:.3f}"))
@@ -201,15 +202,35 @@ def _report(report: SplitReport) -> list[Block]:
         Heading("Split report"),
         Text(f"{report.kind}: {report.why}"),
         Table("", ("measure", "value"), rows, "With 95 % bootstrap intervals over rows, where there is one."),
+        *_controls(report),
+        *[Text(" ".join(funnel_lines(report)) + ".")][: bool(report.funnel)],
+        Table("Limits", ("limit", "value"), pairs(asdict(report.limits)), "Ours, not published; --limit."),
     ]
     for child in report.children:
         boosted = "  ".join(visible(logit.token, dots=True) for logit in child.boosted)
-        said = (
-            f"share {child.share:.1%}, recall {child.recall:.1%}, precision {child.precision:.1%}, "
-            f"cosine {child.cosine:.2f}; boosts {boosted}"
-        )
-        blocks += [Heading(f"child {child.feature}", 3), Text(said), ContextBlock(child.contexts)]
+        said = f"{child_numbers(child)}; boosts {boosted}"
+        heading = f"child {child.feature}{heir(report, child)}"
+        blocks += [Heading(heading, 3), Text(said), ContextBlock(child.contexts)]
     return blocks
+
+
+def _controls(report: SplitReport) -> list[Block]:
+    if not report.controls:
+        return []
+    effective = report.effective.value if report.effective else 0.0
+    target = (f"{report.target} (target)", str(report.tokens_fired), report.kind)
+    rows = [
+        (*target, str(len(report.children)), f"{effective:.2f}", f"{report.coverage.value:.2f}"),
+        *(
+            (
+                *(str(c.feature), str(c.tokens_fired), c.kind, str(c.children)),
+                *(f"{c.effective:.2f}", f"{c.coverage:.2f}"),
+            )
+            for c in report.controls
+        ),
+    ]
+    headings = ("feature", "tokens", "verdict", "children", "effective", "coverage")
+    return [Table("Control features of like density", headings, rows, control_lines(report)[1] + ".")]
 
 
 def _plots(run: Run) -> list[Block]:

@@ -4,7 +4,6 @@ Rows are unfiltered: a dictionary trained on filtered data must be judged where 
 """
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,30 +15,19 @@ from saetui.errors import UserError
 from saetui.features.encoder import Encoder, check_feature
 from saetui.features.lens import lens
 from saetui.features.results import Child
-from saetui.features.top_tokens import (
-    Progress,
-    TopToken,
-    activation_batches,
-    contexts_of,
-    distinct,
-    encode_features,
-    read_tokens,
-)
+from saetui.features.top_tokens import Progress, TopToken, contexts_of, distinct, read_tokens
 from saetui.lm.base import LanguageModel
 from saetui.sae.sae import SAE
 from saetui.split import measures
+from saetui.split.candidates import Candidates, Parent, choose
+from saetui.split.controls import control_parents, controls
 from saetui.split.measures import Observed
-from saetui.split.report import SplitReport, SplitThresholds, Spread
+from saetui.split.observing import Dictionary, Observation, observe
+from saetui.split.report import SplitReport, SplitThresholds
 
 DEFAULT_TOKENS = 300_000
-
-
-class Dictionary(Encoder, Protocol):
-    """An encoder that also reconstructs: an SAE or a graft."""
-
-    def decode(self, f: Tensor) -> Tensor:
-        """Reconstructions ``[..., d_in]`` of feature activations ``[..., d_sae]``."""
-        ...
+CONTROLS = 19
+"""So that a target which none of them reaches has p = 0.05."""
 
 
 @torch.inference_mode()
@@ -53,177 +41,73 @@ def split_report(
     *,
     candidates: Sequence[int] | None = None,
     excluded: Collection[int] = (),
+    inherited: int | None = None,
     tokens: int = DEFAULT_TOKENS,
     limits: SplitThresholds | None = None,
     contexts: int = 8,
+    control_features: int = 0,
     on_progress: Progress | None = None,
 ) -> SplitReport:
     """What became of ``target`` of the ``narrow`` SAE in ``encoder``, over ``tokens`` held-out tokens.
 
     S are the tokens on which the target's activation exceeds ``threshold``. The first half of the rows
-    chooses the children among all features but the ``excluded`` (recall, precision and cosine of
-    ``limits``), the second half gives every number. ``candidates`` names the children instead (a graft
-    knows its own); all rows then score. Each child comes with up to ``contexts`` top contexts on S.
+    chooses the children among all features but the ``excluded`` (``saetui.split.candidates``), the second
+    half gives every number, and as many ``control_features`` go the same way. ``candidates`` names the
+    children instead (a graft knows its own); all rows then score, and there are no controls. ``inherited``
+    is the feature that began as the target, which the report marks. Each child comes with up to
+    ``contexts`` top contexts on S.
 
     UsageError for a target out of range; UserError where there are no rows or the target never fires.
     """
     limits = limits or SplitThresholds()
     check_feature(narrow, target, "the narrow SAE")
     held_out = read_tokens(rows, tokens)
-    if candidates is None:
+    parents, scoring = [Parent(target, threshold)], held_out
+    if candidates is not None:
+        chosen = [Candidates(list(candidates), None)]
+    else:
         half = len(held_out) // 2
         choosing, scoring = held_out[:half], held_out[half:]
-        candidates = _choose(lm, encoder, narrow, target, threshold, choosing, rows.bos, excluded, limits)
-    else:
-        scoring = held_out
-    seen, places, (fvu_before, fvu_after) = _observe(
-        lm, encoder, narrow, target, threshold, scoring, rows.bos, list(candidates), on_progress
+        parents += control_parents(lm, narrow, parents[0], choosing, rows.bos, control_features)
+        chosen = choose(lm, encoder, narrow, parents, choosing, rows.bos, excluded, limits)
+    observed = observe(
+        lm, encoder, narrow, parents, [one.features for one in chosen], scoring, rows.bos, on_progress
     )
     read = len(scoring) * (rows.seq_len - rows.bos)
-    if not len(places):
+    if not len(observed[0].places):
         raise UserError(
             f"feature {target} does not fire above {threshold:g} on {read} held-out tokens of {rows.name}: "
             "lower the threshold or read more tokens"
         )
-    repeated = measures.duplicates(seen, limits)
-    kept = [c for c in range(len(candidates)) if c not in repeated]
-    kept_features = [candidates[c] for c in kept]
-    seen = seen.only(kept)
-    children = _children(lm, encoder, seen, kept_features, places, scoring, rows.bos, contexts)
-    duplicates = [candidates[c] for c in repeated]
-    coverage = measures.coverage(seen)
-    if not kept:
-        kind, why = measures.verdict(seen, 0.0, 0.0, 0.0, 0.0, [], limits)
-        nothing = Spread(0.0, 0.0, 0.0)
-        return SplitReport(
-            target, threshold, read, len(places), kind, why, [], duplicates, nothing, fvu_before, fvu_after
-        )
-    specificity, effective = measures.specificity(seen), measures.effective_number(seen)
-    context, apart = measures.context_information(seen), measures.distinctness(seen)
-    kind, why = measures.verdict(
-        seen, coverage.value, specificity.value, effective.value, apart, context, limits
-    )
+    found, fvu = measures.summary(observed[0].seen, limits), observed[0].fvu
+    assert fvu is not None
+    features = [chosen[0].features[c] for c in found.kept]
+    seen = observed[0].seen.only(found.kept)
     return SplitReport(
         target=target,
         threshold=threshold,
         tokens_read=read,
-        tokens_fired=len(places),
-        kind=kind,
-        why=why,
-        children=children,
-        duplicates=duplicates,
-        coverage=coverage,
-        fvu_before=fvu_before,
-        fvu_after=fvu_after,
-        specificity=specificity,
-        effective=effective,
-        margin=measures.margin(seen),
-        overlap=measures.overlap(seen),
-        distinctness=apart,
-        context=context,
-        logit_divergence=_divergence(lm, encoder, kept_features),
+        tokens_fired=len(observed[0].places),
+        kind=found.kind,
+        why=found.why,
+        children=_children(lm, encoder, seen, features, observed[0], scoring, rows.bos, contexts),
+        duplicates=[chosen[0].features[c] for c in found.repeated],
+        coverage=found.coverage,
+        fvu_before=fvu.before,
+        fvu_after=fvu.after,
+        fvu_without=fvu.without,
+        specificity=found.specificity,
+        effective=found.effective,
+        margin=measures.margin(seen) if features else None,
+        overlap=measures.overlap(seen) if features else None,
+        distinctness=found.distinctness,
+        context=found.context,
+        logit_divergence=_divergence(lm, encoder, features),
+        limits=limits,
+        inherited=inherited if inherited in features else None,
+        funnel=chosen[0].funnel,
+        controls=controls(parents[1:], [one.seen for one in observed[1:]], limits),
     )
-
-
-def _choose(
-    lm: LanguageModel,
-    encoder: Encoder,
-    narrow: SAE,
-    target: int,
-    threshold: float,
-    tokens: NDArray[np.integer],
-    bos: bool,
-    excluded: Collection[int],
-    limits: SplitThresholds,
-) -> list[int]:
-    """Features that pass the limits on recall, precision and cosine on these rows."""
-    fired = torch.zeros(encoder.d_sae, dtype=torch.int64)
-    on_target = torch.zeros_like(fired)
-    hot = 0
-    for _, _, x in activation_batches(lm, tokens):
-        at = narrow.encode_feature(x, target) > threshold
-        on = encoder.encode(x) > 0
-        if bos:
-            at[:, 0] = on[:, 0] = False
-        fired += on.flatten(0, 1).sum(0).cpu()
-        on_target += on[at].sum(0).cpu()
-        hot += int(at.sum())
-    recall, precision = on_target / max(hot, 1), on_target / fired.clamp(min=1)
-    cosine = torch.cosine_similarity(encoder.W_dec, narrow.W_dec[target].to(encoder.W_dec)[None]).cpu()
-    good = (recall >= limits.recall) & (precision >= limits.precision) & (cosine >= limits.cosine)
-    good[list(excluded)] = False
-    return good.nonzero().flatten().tolist()
-
-
-def _observe(
-    lm: LanguageModel,
-    encoder: Dictionary,
-    narrow: SAE,
-    target: int,
-    threshold: float,
-    tokens: NDArray[np.integer],
-    bos: bool,
-    features: list[int],
-    on_progress: Progress | None,
-) -> tuple[Observed, NDArray[np.integer], tuple[float, float]]:
-    """What ``measures`` needs, the places ``[n, 2]`` (row, position) of the tokens of S, and the FVU on S of
-    the narrow SAE and of the encoder."""
-    n_rows, seq_len = tokens.shape
-    fired = np.zeros((n_rows, len(features)), np.int64)
-    parents: list[NDArray] = [np.zeros(0)]
-    children: list[NDArray] = [np.zeros((0, len(features)))]
-    places: list[NDArray] = [np.zeros((0, 2), np.int64)]
-    before, after = _Unexplained(), _Unexplained()
-    for start, batch, x in activation_batches(lm, tokens):
-        parent = narrow.encode_feature(x, target)
-        at = parent > threshold
-        f = encode_features(encoder, x, features)
-        if bos:
-            at[:, 0] = False
-            f[:, 0] = 0
-        fired[start : start + len(batch)] = (f > 0).sum(1).cpu().numpy()
-        parents.append(parent[at].cpu().numpy().astype(float))
-        children.append(f[at].cpu().numpy().astype(float))
-        before.add(x[at], narrow)
-        after.add(x[at], encoder)
-        places.append(at.nonzero().cpu().numpy() + np.array([start, 0]))
-        if on_progress:
-            on_progress((start + len(batch)) * (seq_len - bos), n_rows * (seq_len - bos))
-    place = np.concatenate(places)
-    row, position = place.T
-    padded = np.concatenate([tokens.astype(np.int64), np.full((n_rows, 1), -1)], axis=1)
-    seen = Observed(
-        parent=np.concatenate(parents),
-        children=np.concatenate(children),
-        row=row,
-        previous=np.where(position > 0, padded[row, position - 1], -1),
-        current=padded[row, position],
-        next=padded[row, position + 1],
-        fired=fired,
-        decoder=encoder.W_dec[features].cpu().numpy().astype(float),
-        parent_decoder=narrow.W_dec[target].cpu().numpy().astype(float),
-    )
-    return seen, place, (before.fvu, after.fvu)
-
-
-class _Unexplained:
-    """Σ‖x - x̂‖² / Σ‖x - x̄‖² over tokens as they come, x̄ their mean; sums in fp64."""
-
-    def __init__(self) -> None:
-        self._tokens, self._error, self._square = 0, 0.0, 0.0
-        self._sum: Tensor | float = 0.0
-
-    def add(self, x: Tensor, dictionary: Dictionary) -> None:
-        x = x.float()
-        self._error += float((x - dictionary.decode(dictionary.encode(x))).double().square().sum())
-        self._square += float(x.double().square().sum())
-        self._sum = self._sum + x.double().sum(0)
-        self._tokens += len(x)
-
-    @property
-    def fvu(self) -> float:
-        total = self._square - float(torch.as_tensor(self._sum).square().sum()) / max(self._tokens, 1)
-        return self._error / max(total, 1e-12)
 
 
 def _children(
@@ -231,13 +115,14 @@ def _children(
     encoder: Encoder,
     seen: Observed,
     features: list[int],
-    places: NDArray[np.integer],
+    observation: Observation,
     tokens: NDArray[np.integer],
     bos: bool,
     contexts: int,
 ) -> list[Child]:
     share, recall = measures.share(seen), measures.recall(seen)
     precision, cosine = measures.precision(seen), measures.cosine(seen)
+    masked, places = measures.masked_cosine(seen), observation.places
     children: list[Child] = []
     for c in np.argsort(-share, kind="stable").tolist():
         best = np.argsort(-seen.children[:, c], kind="stable")[: 8 * contexts]
@@ -255,6 +140,7 @@ def _children(
                 cosine=float(cosine[c]),
                 contexts=contexts_of(lm, encoder, features[c], distinct(top, tokens, contexts), tokens, bos),
                 boosted=lens(lm, encoder, features[c]).boosted if _writes_logits(lm, encoder) else [],
+                masked_cosine=float(masked[c]),
             )
         )
     return children

@@ -18,10 +18,11 @@ from saetui.loading import load_lm, load_sae, open_rows
 from saetui.runs.cost import Cost, cost
 from saetui.runs.store import Run
 from saetui.sae.sae import SAE
-from saetui.split.children import Dictionary, split_report
+from saetui.split.children import split_report
 from saetui.split.comparison import ComparedRun, Comparison, Match
 from saetui.split.graft import Graft
 from saetui.split.matching import best_matching
+from saetui.split.observing import Dictionary
 from saetui.split.outcome import open_outcome, setup_of
 from saetui.split.report import SplitThresholds
 

@@ -1,11 +1,15 @@
-"""What a recipe is where nobody says otherwise, and whether it fits its narrow SAE."""
+"""What a recipe and a split report's limits are where nobody says otherwise, and whether a recipe fits its
+narrow SAE."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from saetui import embedded
 from saetui.errors import UsageError
+from saetui.settings import load_settings, settings_path
 from saetui.setup import Setup
 from saetui.split.recipe import GraftRecipe, SplitRecipe
+from saetui.split.report import SplitThresholds
 
 if TYPE_CHECKING:
     from saetui.sae.sae import SAE
@@ -41,3 +45,12 @@ def fitted_recipe(setup: Setup, values: dict[str, Any], narrow: "SAE") -> SplitR
             f"choose at least {narrow.d_sae}, or --init random"
         )
     return recipe
+
+
+def split_limits(over: Mapping[str, Any] | None = None) -> SplitThresholds:
+    """The limits of a split report: ``over`` the settings file's ``[limits]`` over the defaults. UsageError
+    for a name that is not known or a value out of range."""
+    SplitThresholds.from_dict(over or {}, "limits")
+    return SplitThresholds.from_dict(
+        load_settings().limits | dict(over or {}), f"{settings_path()}: [limits]"
+    )

@@ -37,8 +37,10 @@ class Observed:
     current: Ints
     next: Ints
     """Token ids around and on S, ``[n]`` each; -1 where the row ends."""
-    fired: Ints
-    """Tokens, S or not, on which each child fires, by row: ``[rows, k]``."""
+    mass: Floats
+    """Sum of each child's activations over all tokens of a row, S or not: ``[rows, k]``."""
+    inside: Floats
+    """The same over the tokens on which the target fires at all, above its threshold or not."""
     decoder: Floats
     """Decoder rows of the children, ``[k, d_in]``."""
     parent_decoder: Floats
@@ -57,7 +59,8 @@ class Observed:
             self.previous,
             self.current,
             self.next,
-            self.fired[:, chosen],
+            self.mass[:, chosen],
+            self.inside[:, chosen],
             self.decoder[chosen],
             self.parent_decoder,
         )
@@ -69,8 +72,18 @@ def recall(seen: Observed) -> Floats:
 
 
 def precision(seen: Observed) -> Floats:
-    """|F_c ∩ S| / |F_c| of every child, ``[k]``; 0 where it never fires."""
-    return seen.on.sum(0) / np.maximum(seen.fired.sum(0), 1)
+    """Σ a_c where the target fires / Σ a_c of every child, ``[k]``; 0 where it never fires.
+
+    By activation, not by firings: a trained feature has many weak firings, which hardly matter to what it
+    writes. And where the target fires at all: a child on a token that the target is weak on has not left it.
+    """
+    return seen.inside.sum(0) / np.maximum(seen.mass.sum(0), 1e-12)
+
+
+def masked_cosine(seen: Observed) -> Floats:
+    """Σ a_p a_c / (‖a_p‖ ‖a_c‖) over S of every child, ``[k]`` (Towards Monosemanticity, 2023)."""
+    norms = np.linalg.norm(seen.parent) * np.linalg.norm(seen.children, axis=0)
+    return seen.parent @ seen.children / np.maximum(norms, 1e-12)
 
 
 def cosine(seen: Observed) -> Floats:
@@ -92,27 +105,27 @@ def share(seen: Observed) -> Floats:
     return np.bincount(won[won >= 0], minlength=k)[:k] / max(len(won), 1)
 
 
-def coverage(seen: Observed) -> Spread:
+def coverage(seen: Observed, intervals: bool = True) -> Spread:
     """|∪_c F_c ∩ S| / |S|: are the target's tokens still some child's?"""
     any_on = seen.on.any(1).astype(float)
     per_row = np.stack([_by_row(any_on, seen), _by_row(np.ones_like(any_on), seen)], 1)
-    return _bootstrap(per_row, lambda total: total[..., 0] / np.maximum(total[..., 1], 1))
+    return _bootstrap(per_row, lambda total: total[..., 0] / np.maximum(total[..., 1], 1), intervals)
 
 
-def specificity(seen: Observed) -> Spread:
-    """Σ_c r_c π_c / Σ_c r_c, r recall and π precision: what share of the children's firings is on S, with
-    every child weighted by its recall."""
+def specificity(seen: Observed, intervals: bool = True) -> Spread:
+    """Σ_c r_c π_c / Σ_c r_c, r recall and π precision: what share of the children's activation is where the
+    target fires, with every child weighted by its recall."""
     k = seen.children.shape[1]
-    per_row = np.concatenate([_by_row(seen.on.astype(float), seen), seen.fired.astype(float)], 1)
+    per_row = np.concatenate([_by_row(seen.on.astype(float), seen), seen.inside, seen.mass], 1)
 
     def value(total: Floats) -> Floats:
-        on, fired = total[..., :k], np.maximum(total[..., k:], 1)
-        return (on * on / fired).sum(-1) / np.maximum(on.sum(-1), 1)
+        on, inside, mass = total[..., :k], total[..., k : 2 * k], np.maximum(total[..., 2 * k :], 1e-12)
+        return (on * inside / mass).sum(-1) / np.maximum(on.sum(-1), 1)
 
-    return _bootstrap(per_row, value)
+    return _bootstrap(per_row, value, intervals)
 
 
-def effective_number(seen: Observed) -> Spread:
+def effective_number(seen: Observed, intervals: bool = True) -> Spread:
     """exp(entropy of the share of S that each child wins): 1 for a copy of the target."""
     k = seen.children.shape[1]
     won = np.eye(k + 1)[winner(seen)][:, :k]  # the last row is that of -1: none
@@ -121,7 +134,7 @@ def effective_number(seen: Observed) -> Spread:
         q = total / np.maximum(total.sum(-1, keepdims=True), 1)
         return np.exp(-(q * np.log(np.maximum(q, 1e-12))).sum(-1))
 
-    return _bootstrap(_by_row(won, seen), value)
+    return _bootstrap(_by_row(won, seen), value, intervals)
 
 
 def token_margins(children: Floats) -> Floats:
@@ -271,7 +284,40 @@ def duplicates(seen: Observed, limits: SplitThresholds) -> list[int]:
     return sorted(repeated)
 
 
-def verdict(
+@dataclass(frozen=True)
+class Summary:
+    """The numbers that a verdict stands on, and the verdict. Those of children are None without any."""
+
+    kind: SplitKind
+    why: str
+    """The rule that gave ``kind``."""
+    kept: list[int]
+    """Children (positions) that repeat no other one, …"""
+    repeated: list[int]
+    """… and the others, which count in no number."""
+    coverage: Spread
+    specificity: Spread | None
+    effective: Spread | None
+    distinctness: float | None
+    context: list[ContextInformation]
+
+
+def summary(seen: Observed, limits: SplitThresholds, intervals: bool = True) -> Summary:
+    """One word for what was seen, and the numbers beside it."""
+    repeated = duplicates(seen, limits)
+    kept = [c for c in range(seen.children.shape[1]) if c not in repeated]
+    seen = seen.only(kept)
+    covered = coverage(seen, intervals)
+    if not kept:
+        why = "no feature fires where the target does, in its direction, and leads there"
+        return Summary("lost", why, kept, repeated, covered, None, None, None, [])
+    specific, effective = specificity(seen, intervals), effective_number(seen, intervals)
+    apart, context = distinctness(seen), context_information(seen)
+    kind, why = _verdict(seen, covered.value, specific.value, effective.value, apart, context, limits)
+    return Summary(kind, why, kept, repeated, covered, specific, effective, apart, context)
+
+
+def _verdict(
     seen: Observed,
     covered: float,
     specific: float,
@@ -280,11 +326,16 @@ def verdict(
     context: list[ContextInformation],
     limits: SplitThresholds,
 ) -> tuple[SplitKind, str]:
-    """One word for all the numbers, and the rule that gave it; rules are tried in this order."""
-    if not seen.children.shape[1]:
-        return "lost", "no feature fires where the target does, in its direction"
+    """One word, and the rule that gave it; rules are tried in this order."""
     if covered < limits.lost:
         return "lost", f"children fire on {covered:.0%} of the target's tokens"
+    by_context = context[0].p_value < limits.p_value
+    general = _general_with_a_hole(seen, limits)
+    if general is not None and by_context:
+        return (
+            "absorbed",
+            f"one child is the target itself but for the tokens that others took ({general:.0%})",
+        )
     highest = float(recall(seen).max())
     if effective < limits.effective:
         if highest > limits.recall_of_one:
@@ -292,16 +343,11 @@ def verdict(
         return "partly", f"one child only, on {highest:.0%} of the target's tokens"
     if apart <= limits.distinctness:
         return "unsplit", f"the children all point one way (distinctness {apart:.2f})"
-    if context[0].p_value >= limits.p_value:
+    if not by_context:
         return "unsplit", "which child fires says nothing about the context: a random partition"
-    if (general := _general_with_a_hole(seen, limits)) is not None:
-        return (
-            "absorbed",
-            f"one child is the target itself but for the tokens that others took ({general:.0%})",
-        )
     for holds, reason in (
         (covered >= limits.coverage, f"children fire on {covered:.0%} of the target's tokens only"),
-        (specific >= limits.specificity, f"{1 - specific:.0%} of the children's firings are elsewhere"),
+        (specific >= limits.specificity, f"{1 - specific:.0%} of the children's activation is elsewhere"),
         (highest <= limits.recall_of_one, f"one child still fires on {highest:.0%} of the target's tokens"),
     ):
         if not holds:
@@ -326,13 +372,17 @@ def _general_with_a_hole(seen: Observed, limits: SplitThresholds) -> float | Non
 
 def _by_row(values: Floats, seen: Observed) -> Floats:
     """Sums over the tokens of each row: ``[n, …]`` to ``[rows, …]``."""
-    total = np.zeros((len(seen.fired), *values.shape[1:]))
+    total = np.zeros((len(seen.mass), *values.shape[1:]))
     np.add.at(total, seen.row, values)
     return total
 
 
-def _bootstrap(per_row: Floats, value: Callable[[Floats], Floats]) -> Spread:
-    """A function of sums over rows, with the 2.5 and 97.5 % quantiles over resampled rows."""
+def _bootstrap(per_row: Floats, value: Callable[[Floats], Floats], intervals: bool = True) -> Spread:
+    """A function of sums over rows, with the 2.5 and 97.5 % quantiles over resampled rows; without
+    ``intervals`` these are the value itself."""
+    if not intervals:
+        alone = float(value(per_row.sum(0)))
+        return Spread(alone, alone, alone)
     rng = np.random.default_rng(0)
     n = len(per_row)
     weights = rng.multinomial(n, np.full(n, 1 / n), size=BOOTSTRAPS).astype(float)

@@ -14,12 +14,13 @@ from saetui.runs.store import Run
 from saetui.sae.formats import load
 from saetui.sae.sae import SAE
 from saetui.setup import Setup
-from saetui.split.children import split_report
+from saetui.split.children import CONTROLS, split_report
 from saetui.split.criteria import Criteria, load_criteria
+from saetui.split.defaults import split_limits
 from saetui.split.graft import Graft
 from saetui.split.judge import DEFAULT_TOKENS, judge
 from saetui.split.recipe import GraftRecipe, SplitRecipe
-from saetui.split.report import SplitReport
+from saetui.split.report import SplitReport, SplitThresholds
 from saetui.split.review import CRITERIA_FILE
 from saetui.split.verdict import Judgement
 
@@ -124,9 +125,11 @@ def report_run(
     *,
     lm: LanguageModel | None = None,
     tokens: int = DEFAULT_TOKENS,
+    limits: SplitThresholds | None = None,
     on_progress: Progress | None = None,
 ) -> SplitReport:
-    """The split report of a finished run, which needs no criteria. Raises as ``split_report``."""
+    """The split report of a finished run, which needs no criteria, with control features for a wide one.
+    ``limits``: those of the settings where none are given. Raises as ``split_report``."""
     outcome, setup = open_outcome(run), setup_of(run)
     lm = lm or load_lm(setup)
     encoder = _on(lm, outcome.encoder)
@@ -141,7 +144,10 @@ def report_run(
             outcome.threshold,
             rows,
             candidates=outcome.children,
+            inherited=outcome.inherited,
             tokens=tokens,
+            limits=limits or split_limits(),
+            control_features=CONTROLS,
             on_progress=on_progress,
         )
 

@@ -227,4 +227,3 @@ def probe_prompts(setup: Setup, folder: Path) -> list[str]:
         # The criteria are the judge's to complain about; training needs only somewhere to look.
         return list(world.prompts) if world else []
     return [prompt.text[: prompt.stop] for child in criteria.children for prompt in child.prompts]
-

@@ -11,6 +11,7 @@ from saetui.split.review import read_review, store_judgement
 
 if TYPE_CHECKING:
     from saetui.lm.base import LanguageModel
+    from saetui.split.report import SplitReport
 
 REPORT_FILE = "split-report.json"
 """The ``SplitReport`` of a run, in its folder."""
@@ -28,6 +29,11 @@ def read_report(folder: Path) -> dict[str, Any] | None:
         return None
 
 
+def store_report(folder: Path, report: "SplitReport") -> None:
+    """Stores a split report in a run directory, in place of an earlier one."""
+    write_atomic(folder / REPORT_FILE, json.dumps(asdict(report)).encode())
+
+
 def judge_cell(run: Run, lm: "LanguageModel | None") -> "LanguageModel":
     """Judges a finished run and stores the verdict in it. ``lm``: the language model of its setup, where it
     is open; gives it back, to be used again. Raises as ``judge`` and ``split_report``."""
@@ -38,5 +44,5 @@ def judge_cell(run: Run, lm: "LanguageModel | None") -> "LanguageModel":
     if criteria := criteria_for(run):
         store_judgement(run.folder, judge_run(run, criteria, lm=lm))
     else:
-        write_atomic(run.folder / REPORT_FILE, json.dumps(asdict(report_run(run, lm=lm))).encode())
+        store_report(run.folder, report_run(run, lm=lm))
     return lm
