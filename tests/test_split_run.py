@@ -143,7 +143,8 @@ def test_a_split_run_leaves_metrics_and_an_sae(setup: Setup, isolated_places: Pa
     assert [child["child"] for child in evaluations[0]["children"]] == ["after a", "after no"]
     assert "passed" not in evaluations[0]
     assert all(set(r["passed"]) <= {"after a", "after no"} for r in evaluations[1:])
-    assert 0 < training[-1]["lm_cpu_s"] and 0 < training[-1]["sae_cpu_s"]
+    assert training[-1]["lm_cpu_s"] > 0
+    assert training[-1]["sae_cpu_s"] > 0
     traced = [r for r in records if "probes" in r and not r.get("eval")]
     assert [r["step"] for r in traced[:5]] == [1, 2, 3, 4, 5]
     assert [p["prompt"] for p in traced[0]["probes"]] == ["b a-", "no-"]
