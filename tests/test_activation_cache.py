@@ -272,7 +272,7 @@ def test_a_wait_for_another_run_can_be_broken_off_and_ends(monkeypatch: pytest.M
     def poll(read: int) -> None:
         raise Asked
 
-    with holder._turn(lambda read: None) as mine:
+    with holder._turn(0, lambda read: None) as mine:
         assert mine
         with pytest.raises(Asked):
             waiting.read(0, poll)

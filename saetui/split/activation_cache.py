@@ -3,7 +3,7 @@
     <cache>/activations/<key>/000017.safetensors   piece 17
                               about.json           what the key stands for, to be read by people
     <cache>/activations/<key>.used                 locked, shared, by every run that reads the set
-    <cache>/activations/<key>.turn                 locked by the run that computes a piece of it
+    <cache>/activations/<key>.turn1                locked by whoever computes a piece with this rest by TURNS
 
 A piece's file holds ``x [kept, d_in]`` in fp16, ``places [kept]`` (``row * seq_len + position``, int64) and,
 in its metadata, ``rows``, ``strongest`` and the SHA-256 of all that. A file that is torn or altered is
@@ -37,6 +37,8 @@ from saetui.split.recipe import SplitRecipe
 
 PATIENCE_S = 60.0
 """Longest wait for a piece that another run is computing; then this run computes it for itself."""
+TURNS = 8
+"""Pieces of a set that may be computed at once: by the ranks of a run, or by runs at different places."""
 
 
 class ActivationCache:
@@ -71,7 +73,7 @@ class ActivationCache:
             return piece
         if not self._storing:
             return self._pieces.read(number, poll)
-        with self._turn(poll) as mine:
+        with self._turn(number, poll) as mine:
             if piece := self._load(number):
                 return piece
             piece = self._pieces.read(number, poll)
@@ -159,9 +161,9 @@ class ActivationCache:
         return total <= self._limit
 
     @contextmanager
-    def _turn(self, poll: Poll) -> Iterator[bool]:
+    def _turn(self, number: int, poll: Poll) -> Iterator[bool]:
         """Waits while another run computes a piece; false where that took too long."""
-        path = self.folder.with_suffix(".turn")
+        path = self.folder.with_suffix(f".turn{number % TURNS}")
         deadline = time.monotonic() + PATIENCE_S
         lock = None
         with suppress(OSError):  # the folder has been deleted, which storing will complain about

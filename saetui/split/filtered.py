@@ -27,6 +27,10 @@ Poll = Callable[[int], None]
 """Called now and then in a long wait, with the tokens read in it; may raise, which ends the wait."""
 
 
+class WaitEnded(Exception):
+    """Raised by a poll because the run was asked to pause or stop."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """``x [kept, d_in]``: the activations kept, rounded to fp16 (2⁻¹¹ of their size), on the CPU or the

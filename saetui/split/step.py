@@ -10,6 +10,7 @@ Both matrices are kept feature by feature, ``[d_sae, d_in]``: a feature's weight
 the sparse products gather and what resampling writes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,7 +31,7 @@ DENSE_ABOVE = 0.13
 
 @dataclass(frozen=True)
 class StepStats:
-    """What a step saw, summed over its tokens, as tensors on the device, to be read when the caller likes."""
+    """What a step saw, summed over its tokens, as tensors on the device, to be read before the next step."""
 
     squared_error: Tensor
     """0-d: Σ_t |x̂_t - y_t|²."""
@@ -49,6 +50,10 @@ class TrainStep:
     With ``decoder_norm="unit"`` every decoder row's gradient loses its component along the row, and rows are
     divided by their norms *after* Adam's update: normalising before it, as the seed's code did, leaves every
     saved SAE an update away from the norms that its activations are read in.
+
+    Where several processes share a batch, each has ``rows`` of its ``batch_size`` tokens, and ``add_up``
+    replaces a tensor by its sum over all of them. The loss is that of the whole batch in every case: what
+    it averages it divides by ``batch_size``, never by what one process has of it.
     """
 
     def __init__(
@@ -56,6 +61,8 @@ class TrainStep:
         sae: SAE,
         *,
         batch_size: int,
+        rows: int | None = None,
+        add_up: Callable[[Tensor], None] | None = None,
         device: torch.device | str = "cpu",
         betas: tuple[float, float] = (0.9, 0.99),
         l1_reduction: Reduction = "mean",
@@ -76,7 +83,11 @@ class TrainStep:
         self.W_dec = self._master(sae.W_dec)
         self.b_dec = self._master(sae.b_dec)
         self.weights = {"W_encT": self.W_encT, "b_enc": self.b_enc, "W_dec": self.W_dec, "b_dec": self.b_dec}
-        self.grads = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
+        self._add_up = add_up
+        stats = {"firings": self.b_enc, "squared_error": torch.zeros(()), "l1": torch.zeros(())}
+        self._summed, parts = _side_by_side(self.weights | stats, self.device)
+        self.grads = {name: parts[name] for name in self.weights}
+        self._shared_stats = StepStats(**{name: parts[name] for name in stats})
         trained = [name for name in self.weights if train_b_dec or name != "b_dec"]
         self.adam = FusedAdam([self.weights[n] for n in trained], [self.grads[n] for n in trained], betas)
 
@@ -85,14 +96,15 @@ class TrainStep:
         self._can_be_sparse = self.device.type == "cpu" and self._dtype == torch.float32
         self.sparse = False
         """Whether the next step takes the sparse path; part of what an exact resume needs."""
-        self._x = torch.empty(batch_size, d_in, dtype=self._dtype, device=self.device)
-        self._f = torch.empty(batch_size, d_sae, dtype=self._dtype, device=self.device)
+        rows = batch_size if rows is None else rows
+        self._x = torch.empty(rows, d_in, dtype=self._dtype, device=self.device)
+        self._f = torch.empty(rows, d_sae, dtype=self._dtype, device=self.device)
         self._df = torch.empty_like(self._f)
-        self._error = torch.empty(batch_size, d_in, device=self.device)
-        self._ones = torch.ones(batch_size, dtype=self._dtype, device=self.device)
+        self._error = torch.empty(rows, d_in, device=self.device)
+        self._ones = torch.ones(rows, dtype=self._dtype, device=self.device)
 
     def __call__(self, x: Tensor, y: Tensor, *, lr: float, l1_coeff: float) -> StepStats:
-        """One update from activations ``x [batch_size, d_in]`` towards ``y`` (same shape), fp32."""
+        """One update from activations ``x [rows, d_in]`` towards ``y`` (same shape), fp32."""
         stats = self.gradients(x, y, l1_coeff)
         self.update(lr)
         return stats
@@ -112,8 +124,10 @@ class TrainStep:
             unit = self.W_dec / self.W_dec.norm(dim=1, keepdim=True)
             along = (self.grads["W_dec"] * unit).sum(1, keepdim=True)
             self.grads["W_dec"].addcmul_(along, unit, value=-1)
+        if self._add_up is not None:
+            stats = self._over_all(stats, self._add_up)
         if self._can_be_sparse:
-            share = float(stats.firings.sum()) / self._f.numel()
+            share = float(stats.firings.sum()) / (self.batch_size * self._f.shape[1])
             self.sparse = share < (DENSE_ABOVE if self.sparse else SPARSE_BELOW)
         return stats
 
@@ -160,6 +174,15 @@ class TrainStep:
             for moment in ("exp_avg", "exp_avg_sq"):
                 self.adam.state[self.weights[name]][moment][features] = 0
 
+    def _over_all(self, stats: StepStats, add_up: Callable[[Tensor], None]) -> StepStats:
+        """Gradients and ``stats`` summed over the processes, in one go."""
+        shared = self._shared_stats
+        shared.firings.copy_(stats.firings)
+        shared.squared_error.copy_(stats.squared_error)
+        shared.l1.copy_(stats.l1)
+        add_up(self._summed)
+        return shared
+
     def _master(self, weight: Tensor) -> Tensor:
         return weight.detach().to(self.device, torch.float32).clone(memory_format=torch.contiguous_format)
 
@@ -198,7 +221,7 @@ class TrainStep:
         activations = self._f.view(-1).take(flat)
         tokens = torch.div(flat, d_sae, rounding_mode="floor")
         features = flat - tokens * d_sae
-        by_token = torch.searchsorted(tokens, torch.arange(self.batch_size + 1, device=device))
+        by_token = torch.searchsorted(tokens, torch.arange(len(x) + 1, device=device))
 
         # Decoding is a weighted sum of the decoder rows in each token's bag; embedding_bag's gradient with
         # respect to the weights is g · W_dec[feature], for the active pairs alone.
@@ -249,6 +272,13 @@ class TrainStep:
     @staticmethod
     def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
         out.copy_(a @ b) if a.dtype != out.dtype else torch.mm(a, b, out=out)
+
+
+def _side_by_side(like: dict[str, Tensor], device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
+    """Zeros of these shapes, fp32, one after the other in one tensor; that tensor, and each as a view."""
+    whole = torch.zeros(sum(tensor.numel() for tensor in like.values()), device=device)
+    parts = whole.split([tensor.numel() for tensor in like.values()])
+    return whole, {name: part.view(like[name].shape) for name, part in zip(like, parts, strict=True)}
 
 
 def _weighted(sums: Tensor, norms: Tensor | None) -> Tensor:

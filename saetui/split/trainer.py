@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from saetui.errors import UsageError
 from saetui.sae.sae import SAE
 from saetui.split.data import ActivationSource, Poll, SourceState
 from saetui.split.init import initial_sae
 from saetui.split.loss import deployed, silent_feature, training_target
+from saetui.split.ranks import Ranks
 from saetui.split.recipe import SplitRecipe
 from saetui.split.schedule import l1_coefficient, learning_rate, total_steps
 from saetui.split.step import TrainStep
@@ -21,6 +23,9 @@ class Trainer:
 
     ``narrow`` is needed where the recipe starts from it, filters by it or trains on what it leaves. All
     that decides the final bits is in ``state``.
+
+    Of several ``ranks`` each has a trainer, whose ``source`` hands out the same batches: every one takes its
+    part of a batch, and all of them go through the same states.
     """
 
     def __init__(
@@ -30,7 +35,14 @@ class Trainer:
         d_in: int,
         narrow: SAE | None = None,
         device: torch.device | str = "cpu",
+        ranks: Ranks | None = None,
     ) -> None:
+        ranks = ranks or Ranks()
+        self._part = ranks.part(recipe.batch_size)
+        if self._part.stop == self._part.start:
+            raise UsageError(
+                f"batch_size is {recipe.batch_size}: too few tokens for {ranks.count} devices to share"
+            )
         self.recipe = recipe
         self.source = source
         self.narrow = narrow.to(device) if narrow is not None else None
@@ -43,6 +55,8 @@ class Trainer:
         self.core = TrainStep(
             initial_sae(recipe, d_in, narrow),
             batch_size=recipe.batch_size,
+            rows=self._part.stop - self._part.start,
+            add_up=ranks.add_up if ranks.count > 1 else None,
             device=device,
             betas=(recipe.beta1, recipe.beta2),
             l1_reduction=recipe.l1_reduction,
@@ -68,15 +82,16 @@ class Trainer:
         recipe, core = self.recipe, self.core
         x = self.source.next(recipe.batch_size, poll)
         start, start_cpu = time.perf_counter(), time.process_time()
-        y = training_target(recipe, x, self.narrow)
+        own = x[self._part]
+        y = training_target(recipe, own, self.narrow)
         lr, l1_coeff = learning_rate(recipe, self.step), l1_coefficient(recipe, self.step)
-        stats = core(x, y, lr=lr, l1_coeff=l1_coeff)
+        stats = core(own, y, lr=lr, l1_coeff=l1_coeff)
         self.step += 1
         self._silent_tokens.add_(recipe.batch_size).masked_fill_(stats.firings > 0, 0)
         self._window.add(x, stats.squared_error, stats.l1, stats.firings, lr, l1_coeff)
         every = recipe.resample_every
         if every and self.tokens // every > (self.tokens - recipe.batch_size) // every:
-            self._resample(x, y)
+            self._resample(x)
         self.seconds += time.perf_counter() - start
         self.cpu_seconds += time.process_time() - start_cpu
 
@@ -142,7 +157,7 @@ class Trainer:
         self.cpu_seconds = values["cpu_seconds"]
 
     @torch.no_grad()
-    def _resample(self, x: Tensor, y: Tensor) -> None:
+    def _resample(self, x: Tensor) -> None:
         """Gives dead features the directions of badly reconstructed tokens of this batch, as in Bricken et
         al. 2023 (there from 819,200 tokens): drawn in proportion to the squared loss; the decoder row is the
         token's own direction, the encoder the same at 0.2 of the mean norm of the living ones."""
@@ -153,6 +168,7 @@ class Trainer:
         indices = dead.nonzero().squeeze(1)
         if len(indices) == 0 or len(indices) == len(dead):
             return
+        y = training_target(self.recipe, x, self.narrow)
         f = core.encode(x)
         if core.silent is not None:
             f[:, core.silent] = 0
