@@ -63,7 +63,7 @@ class FixedSource:
 
     kept = 1.0
     tokens_read = tokens_computed = 0
-    seconds = 0.0
+    seconds = cpu_seconds = 0.0
 
     def __init__(self, x: Tensor) -> None:
         self.x, self.at = x, 0
