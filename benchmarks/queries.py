@@ -22,8 +22,10 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from saetui.corpus.tokenizer import Tokenizer
+from saetui.features.find import find
 from saetui.features.index import FeatureIndex
 from saetui.features.lens import lens
+from saetui.features.lens_table import LensTable
 from saetui.features.neighbours import neighbours
 from saetui.features.probe import probe
 from saetui.features.row_store import RowStore
@@ -107,6 +109,9 @@ def main() -> int:
         begun = time.perf_counter()
         index.build(TOKENS)
         seconds = time.perf_counter() - begun
+        table = LensTable(lm, sae)
+        while not table.complete:
+            table.advance()
         results = {
             name: (measure(call), limit)
             for name, limit, call in (
@@ -114,6 +119,7 @@ def main() -> int:
                 ("contexts, top 20", 20, lambda i: index.contexts(i, intervals=0)),
                 ("contexts, top 20 and 5 × 5 from quantiles", 20, lambda i: index.contexts(i)),
                 ("logit lens, top and bottom 10", 10, lambda i: lens(lm, sae, i)),
+                ("find: by token, boosted word and number", 100, lambda i: find(index, table, f"w{i}")),
                 ("neighbours, top 10 of 4096", 10, lambda i: neighbours(sae, i)),
             )
         }

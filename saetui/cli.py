@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": "the whole job headless on an embedded world: look, graft, split, judge",
     "probe": "top features of every token of a prompt",
     "contexts": "top-activating tokens of a feature, with density and histogram",
+    "find": "features by a token that they fire on, or by a word that they boost",
     "lens": "tokens that a feature boosts and suppresses",
     "neighbours": "features whose decoder points the same way",
     "pair": "two features side by side on the same tokens",

@@ -1,22 +1,16 @@
 """``saetui contexts``: what a feature fires on."""
 
 import shutil
-from typing import TYPE_CHECKING
 
 import click
 
 from saetui.commands.concordance import concordance
-from saetui.commands.encoders import Opened, open_encoder, open_model, run_option
+from saetui.commands.encoders import open_encoder, open_model, run_option
+from saetui.commands.indexing import build_index
 from saetui.commands.options import json_option, setup_options
-from saetui.commands.output import emit_json, say
-from saetui.commands.reading import Reading
+from saetui.commands.output import emit_json
 from saetui.features.results import Context, Contexts
 from saetui.setup import Setup
-
-if TYPE_CHECKING:
-    from saetui.features.graft_index import GraftIndex
-    from saetui.features.index import FeatureIndex
-    from saetui.lm.base import LanguageModel
 
 _BARS = " ▁▂▃▄▅▆▇█"
 
@@ -49,9 +43,12 @@ def command(
     The corpus is read once for all features and what was found is kept, so that the next feature answers
     at once.
     """
+    from saetui.features.encoder import check_feature
+
     lm = open_model(setup)
     opened = open_encoder(setup, lm, run)
-    index = _index(setup, lm, opened, feature, tokens)
+    check_feature(opened.encoder, feature, opened.name)  # before the corpus is read, not after
+    index = build_index(setup, lm, opened, tokens)
     found = index.contexts(feature, top=top, intervals=intervals, before=before, after=after)
     if as_json:
         emit_json(found)
@@ -88,31 +85,3 @@ def _histogram(found: Contexts) -> str:
 
 def _concordance(contexts: list[Context], width: int) -> list[str]:
     return concordance([(f"{c.activation:>7.2f}", c.tokens, c.center) for c in contexts], width)
-
-
-def _index(
-    setup: Setup, lm: "LanguageModel", opened: Opened, feature: int, tokens: int
-) -> "FeatureIndex | GraftIndex":
-    """The index of the encoder over ``tokens`` tokens of the setup's corpus; progress on stderr."""
-    from saetui.features.encoder import check_feature
-    from saetui.features.graft_index import GraftIndex
-    from saetui.features.index import FeatureIndex
-    from saetui.features.row_store import RowStore
-    from saetui.loading import open_rows
-    from saetui.split.graft import Graft
-
-    check_feature(opened.encoder, feature, opened.name)  # before the corpus is read, not after
-    progress = Reading()
-    store = RowStore(lm, open_rows(setup, lm.tokenizer, "train", lambda share, line: progress.say(line)))
-    encoder = opened.encoder
-    plain = FeatureIndex(store, encoder.narrow if isinstance(encoder, Graft) else encoder, opened.name)
-    plain.build(tokens, progress)
-    progress.end()
-    if store.warning:
-        say(store.warning)
-    if not isinstance(encoder, Graft):
-        return plain
-    index = GraftIndex(plain, encoder, opened.name)
-    while not index.complete:
-        index.advance()
-    return index

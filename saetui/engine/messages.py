@@ -41,6 +41,8 @@ OPERATIONS = {
     "open_run": "saetui.engine.messages:EncoderInfo",
     "probe": "saetui.features.results:PromptProbe",
     "contexts": "saetui.features.results:Contexts",
+    "find": "saetui.features.results:Findings",
+    "firings": "saetui.features.results:Firings",
     "densities": "saetui.features.results:Densities",
     "lens": "saetui.features.results:Lens",
     "neighbours": "list[saetui.features.results:Neighbour]",

@@ -6,12 +6,24 @@ from saetui.engine.job import Job
 from saetui.engine.messages import NARROW
 from saetui.engine.shelf import Shelf
 from saetui.engine.traffic import Lane, Traffic
+from saetui.features.find import find
+from saetui.features.firings import FiringScan
 from saetui.features.lens import lens
 from saetui.features.neighbours import neighbours
 from saetui.features.pair import DEFAULT_TOKENS as DEFAULT_PAIR_TOKENS
 from saetui.features.pair import Feature, pair
 from saetui.features.probe import probe
-from saetui.features.results import Contexts, Densities, Lens, Neighbour, Pair, PromptProbe
+from saetui.features.results import (
+    Contexts,
+    Densities,
+    Findings,
+    Firings,
+    FoundBy,
+    Lens,
+    Neighbour,
+    Pair,
+    PromptProbe,
+)
 from saetui.loading import open_rows
 
 
@@ -20,6 +32,8 @@ class Reading:
 
     def __init__(self, shelf: Shelf, traffic: Traffic) -> None:
         self._shelf, self._traffic = shelf, traffic
+        self._scan: FiringScan | None = None
+        """Of the feature whose firings were asked for last."""
 
     def probe(
         self, prompt: str, sae: str = NARROW, top: int = 5, follow: list[int] | None = None
@@ -30,6 +44,24 @@ class Reading:
     def contexts(self, feature: int, sae: str = NARROW, **options: Any) -> Contexts:
         """``saetui.features.contexts``, of what is indexed so far; ``options`` as there."""
         return self._shelf.get(sae).index.contexts(feature, **options)
+
+    def find(self, text: str, sae: str = NARROW, by: FoundBy | None = None, top: int = 50) -> Findings:
+        """``saetui.features.find``, in what is indexed so far."""
+        opened = self._shelf.get(sae)
+        return find(opened.index, opened.lens_table, text, by, top)
+
+    def firings(
+        self, job: Job, feature: int, sae: str = NARROW, start: int = 0, count: int = 200, **window: int
+    ) -> Firings:
+        """All tokens on which a feature fires, a page at a time; the first page scans what is stored."""
+        opened, scan = self._shelf.get(sae), self._scan
+        if scan is None or scan.encoder is not opened.encoder or scan.feature != feature:
+            scan = FiringScan(opened.index.store, opened.encoder, feature, sae)
+        if start == 0:
+            with self._traffic.on(Lane.JOB):
+                scan.read(job.tokens("scanning"))
+        self._scan = scan
+        return scan.page(start, count, **window)
 
     def densities(self, sae: str = NARROW) -> Densities:
         """Density and largest activation of every feature, of what is indexed so far."""

@@ -3,7 +3,7 @@
 import itertools
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from saetui.corpus.rows import TokenRows
 from saetui.engine.background import Background, Index
@@ -12,6 +12,7 @@ from saetui.engine.messages import NARROW, EncoderInfo
 from saetui.errors import UsageError
 from saetui.features.graft_index import GraftIndex
 from saetui.features.index import FeatureIndex
+from saetui.features.lens_table import LensTable
 from saetui.features.row_store import RowStore
 from saetui.sae.sae import SAE
 from saetui.setup import Setup
@@ -44,6 +45,8 @@ class OpenEncoder:
     threshold: float | None = None
     """Above which the target counts as firing, where it is known."""
     grafting: Grafting | None = None
+    lens_table: LensTable = field(init=False)
+    """Filled in the background, from when the shelf has it."""
 
 
 class Shelf:
@@ -120,13 +123,23 @@ class Shelf:
         for gone in others[: max(0, len(others) - MOST_OTHERS + 1)]:
             del self._encoders[gone.info.name]
             self._drop(gone)
+        index = opened.index
+        folder = index.folder if isinstance(index, FeatureIndex) else None
+        opened.lens_table = LensTable(self.lm, opened.encoder, folder)
         self._encoders[opened.info.name] = opened
-        self._background.add(opened.index)
+        self._background.add(index)
+        self._background.after_step(lambda: self._read_lens(opened.lens_table))
 
     def free_name(self, stem: str) -> str:
         """``stem``, or that with the first number that makes it new."""
         names = itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2)))
         return next(name for name in names if name not in self._encoders)
+
+    def _read_lens(self, table: LensTable) -> None:
+        """A step, and the next one after the index's."""
+        table.advance()
+        if not table.complete:
+            self._background.after_step(lambda: self._read_lens(table))
 
     def _drop(self, opened: OpenEncoder) -> None:
         self._background.remove(opened.index)

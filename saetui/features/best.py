@@ -77,6 +77,10 @@ class BestPerFeature:
         parts += [entries[entries.feature == feature] for entries in state.waiting]
         return _sorted(Entries.cat(parts))[: self.k]
 
+    def places(self) -> Tensor:
+        """Places ``[d_sae, k]`` of every feature's best entries, highest score first; -1: none."""
+        return self._merged().place
+
     def highest(self) -> Tensor:
         """The highest score of every feature ``[d_sae]``, 0 where there is none."""
         state = self._state
@@ -98,9 +102,13 @@ class BestPerFeature:
         self._state = _State(score, place, activation, (), 0)
 
     def _merge(self) -> None:
+        self._state = self._merged()
+
+    def _merged(self) -> _State:
+        """The state with nothing waiting."""
         state = self._state
         if not state.waiting:
-            return
+            return state
         waiting = Entries.cat(list(state.waiting))
         touched = torch.unique(waiting.feature)
         held = state.place[touched] >= 0
@@ -119,7 +127,7 @@ class BestPerFeature:
         score[kept.feature, rank] = kept.score
         place[kept.feature, rank] = kept.place
         activation[kept.feature, rank] = kept.activation
-        self._state = _State(score, place, activation, (), 0)
+        return _State(score, place, activation, (), 0)
 
 
 def _sorted(entries: Entries) -> Entries:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from saetui.features import contexts
 from saetui.features.best import Entries
@@ -96,13 +97,45 @@ class GraftIndex:
             **options,
         )
 
+    @property
+    def encoder(self) -> GraftEncoder:
+        return self.graft
+
+    @property
+    def _own(self) -> list[int]:
+        """The features of which this index tells itself."""
+        return [self.graft.target, *self.graft.children]
+
+    def top_places(self) -> Tensor:
+        """As ``FeatureIndex.top_places``."""
+        places, own = self.narrow.top_places(), self.statistics.top.places().cpu()
+        places = torch.cat([places, places.new_full((len(own) - len(places), places.shape[1]), -1)])
+        places[self._own] = own[self._own]
+        return places
+
+    def firing_counts(self) -> tuple[int, Tensor]:
+        """As ``FeatureIndex.firing_counts``; another feature's count is scaled to the tokens of this index,
+        where the narrow SAE's has read others."""
+        (read, inherited), (tokens, own) = self.narrow.firing_counts(), self.statistics.densities()
+        fired = torch.zeros_like(own)
+        fired[: len(inherited)] = (inherited.double() * tokens / max(read, 1)).round().long()
+        fired[self._own] = own[self._own]
+        return tokens, fired
+
+    def highest(self) -> Tensor:
+        """As ``FeatureIndex.highest``."""
+        own, inherited = self.statistics.max_activation, self.narrow.highest()
+        highest = torch.cat([inherited, own[len(inherited) :]])
+        highest[self._own] = own[self._own]
+        return highest
+
     def densities(self) -> Densities:
         """As ``FeatureIndex.densities``; a child's is over the tokens of this index."""
         inherited = self.narrow.densities()
         tokens, fired = self.statistics.densities()
         density = [*inherited.density, *[0.0] * len(self.graft.children)]
         highest = [*inherited.max_activation, *[0.0] * len(self.graft.children)]
-        for feature in (self.graft.target, *self.graft.children):
+        for feature in self._own:
             density[feature] = int(fired[feature]) / max(tokens, 1)
             highest[feature] = float(self.statistics.max_activation[feature])
         return Densities(self.name, tokens, density, highest, self.complete)

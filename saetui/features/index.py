@@ -163,6 +163,19 @@ class FeatureIndex:
             complete=self.complete,
         )
 
+    def top_places(self) -> Tensor:
+        """Places ``[d_sae, k]`` of every feature's top-activating tokens, strongest first, -1 where it has
+        fewer; on the CPU."""
+        return self.statistics.top.places().cpu()
+
+    def firing_counts(self) -> tuple[int, Tensor]:
+        """Tokens read, and on how many of them each feature fired, ``[d_sae]``."""
+        return self.statistics.densities()
+
+    def highest(self) -> Tensor:
+        """The largest activation of every feature, ``[d_sae]``."""
+        return self.statistics.max_activation
+
     @torch.no_grad()
     def hot_tokens(self, feature: int, threshold: float, limit: int) -> HotTokens:
         """The first ``limit`` tokens on which ``feature`` is above ``threshold``, BOS left out.

@@ -1,7 +1,8 @@
 """What a look at a feature gives back: plain records, without torch, that the engine sends as JSON,
 the shell prints with ``--json`` and the workbench shows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,56 @@ class Densities:
     tokens_read: int
     density: list[float]
     max_activation: list[float]
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Firings:
+    """A stretch of all the contexts on which a feature fires, strongest first: from the ``start``-th of
+    ``fired`` on, found among ``tokens_read`` stored tokens."""
+
+    sae: str
+    feature: int
+    tokens_read: int
+    fired: int
+    start: int
+    contexts: list[Context]
+
+
+FoundBy = Literal["number", "token", "boosted"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A feature, and why it was found.
+
+    ``by`` token: ``count`` of its ``of`` top-activating tokens are among ``tokens`` (the commonest first).
+    ``by`` boosted: ``tokens`` are among its most boosted ones, the first at place ``rank`` (1: the most) with
+    ``logit``. ``exact``: these are what was asked for, rather than begin with it. ``density`` and
+    ``max_activation`` as in ``Contexts``.
+    """
+
+    feature: int
+    by: FoundBy
+    exact: bool
+    density: float
+    max_activation: float
+    tokens: list[str] = field(default_factory=list[str])
+    count: int = 0
+    of: int = 0
+    rank: int | None = None
+    logit: float | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Features found: by number first, then exact matches before others. ``note`` says what could not be
+    looked at, or not yet; ``complete``: there was nothing of the kind."""
+
+    sae: str
+    query: str
+    found: list[Found]
+    note: str
     complete: bool
 
 

@@ -115,6 +115,21 @@ class RowStore:
             return self._mapped_tokens()[row]
         return self.rows.read(row, 1)[0]
 
+    def tokens_at(self, places: Tensor) -> NDArray[np.integer]:
+        """The tokens at ``places`` (each ``row * seq_len + position``), in their shape."""
+        at = places.cpu().numpy()
+        stored = self.token_rows * self.seq_len
+        if at.size == 0 or at.max() < stored:
+            return self._mapped_tokens().reshape(-1)[at]
+        # Of rows that another process stores, or that found no room: the corpus itself says.
+        beyond = at[at >= stored] // self.seq_len
+        first = int(beyond.min())
+        rest = self.rows.read(first, int(beyond.max()) - first + 1).reshape(-1)
+        tokens = np.zeros(at.shape, np.int64)
+        tokens[at < stored] = self._mapped_tokens().reshape(-1)[at[at < stored]]
+        tokens[at >= stored] = rest[at[at >= stored] - first * self.seq_len]
+        return tokens
+
     @torch.no_grad()
     def windows(self, spans: list[tuple[int, int, int]]) -> list[Tensor]:
         """Activations ``[stop - start, d_in]`` of every span ``(row, start, stop)``, fp32.
