@@ -74,6 +74,13 @@ def runs_root() -> Path:
     return Path(load_settings().runs or Path(platformdirs.user_data_dir("saetui")) / "runs").expanduser()
 
 
+def marks_root() -> Path:
+    """Notes and bookmarks of features, which a person wrote and nothing can rebuild; ``SAETUI_MARKS``
+    overrides."""
+    override = os.environ.get("SAETUI_MARKS")
+    return Path(override) if override else Path(platformdirs.user_data_dir("saetui")) / "marks"
+
+
 def state_root() -> Path:
     """The workbench's own state: last feature, layout, clipboard; ``SAETUI_STATE`` overrides."""
     override = os.environ.get("SAETUI_STATE")

@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def isolated_places(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Runs, caches, state and settings of a test lie in a folder of its own."""
     root = tmp_path_factory.mktemp("places")
-    for name in ("CACHE", "RUNS", "STATE"):
+    for name in ("CACHE", "RUNS", "STATE", "MARKS"):
         monkeypatch.setenv(f"SAETUI_{name}", str(root / name.lower()))
     monkeypatch.setenv("SAETUI_CONFIG", str(root / "settings.toml"))
     return root

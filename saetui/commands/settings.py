@@ -7,7 +7,7 @@ import click
 
 from saetui.commands.options import json_option
 from saetui.commands.output import emit_json, say
-from saetui.settings import cache_root, load_settings, runs_root, settings_path, state_root
+from saetui.settings import cache_root, load_settings, marks_root, runs_root, settings_path, state_root
 from saetui.split.defaults import split_limits
 
 
@@ -16,7 +16,12 @@ from saetui.split.defaults import split_limits
 def command(as_json: bool) -> None:
     """Print the settings in force, as TOML that the settings file could hold, and the places in use."""
     settings, path = replace(load_settings(), limits=asdict(split_limits())), settings_path()
-    places = {"runs": str(runs_root()), "cache": str(cache_root()), "state": str(state_root())}
+    places = {
+        "runs": str(runs_root()),
+        "cache": str(cache_root()),
+        "marks": str(marks_root()),
+        "state": str(state_root()),
+    }
     if as_json:
         emit_json(
             {"path": str(path), "exists": path.exists(), "settings": asdict(settings), "places": places}

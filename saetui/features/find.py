@@ -149,7 +149,7 @@ def _by_boosted(
     seen = np.zeros(len(tokens), bool)
     for is_exact, mask in ((True, query.exact), (False, query.prefix)):
         match = mask[tokens] & done & ~seen[:, None]
-        features = match.any(-1).nonzero()[0]
+        features = np.flatnonzero(match.any(-1))
         seen[features] = True
         ranks = match[features].argmax(-1)
         logits = table.logits.numpy()[features, ranks]

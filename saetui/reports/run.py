@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from saetui.engine.messages import decode
+from saetui.feature_marks import NARROW, FeatureMarks, Mark
 from saetui.quantities import duration, si
 from saetui.reports.document import Block, ContextBlock, Document, Heading, Plot, Table, Text
 from saetui.reports.svg import Series, line_plot
@@ -13,6 +14,7 @@ from saetui.reports.verdict_text import child_numbers, control_lines, funnel_lin
 from saetui.runs.cost import cost
 from saetui.runs.metrics import curve
 from saetui.runs.store import Run
+from saetui.setup import Setup
 from saetui.split.report import SplitReport, Spread
 from saetui.split.review import Review, read_review
 from saetui.split.verdict import CRITERIA, ChildVerdict
@@ -37,6 +39,7 @@ def run_values(run: Run) -> dict[str, Any]:
         "state": run.state(),
         "created": manifest.created,
         "note": manifest.note,
+        "feature_notes": [asdict(mark) for mark in _noted(run)],
         "setup": manifest.setup,
         "inputs": {key: inputs[-1][key] for key in ("model", "sae", "data")} if inputs else None,
         "recipe": manifest.recipe,
@@ -62,6 +65,15 @@ def run_values(run: Run) -> dict[str, Any]:
     }
 
 
+def _noted(run: Run) -> list[Mark]:
+    """What a person noted on the run's target and on the features that it ended with."""
+    marks, target = FeatureMarks(Setup.from_dict(run.manifest.setup)), run.manifest.recipe["target"]
+    own = [
+        mark for mark in marks.kept() if mark.sae == run.id or (mark.sae, mark.feature) == (NARROW, target)
+    ]
+    return sorted((mark for mark in own if mark.note), key=lambda mark: (mark.sae != NARROW, mark.feature))
+
+
 def curve_records(run: Run) -> list[dict[str, Any]]:
     """One flat record per point of the curve, for a spreadsheet or a data frame; ``f1 NAME`` is a child's."""
     records: list[dict[str, Any]] = []
@@ -79,6 +91,9 @@ def run_document(run: Run) -> Document:
     manifest, training = run.manifest, values["curve"]
     blocks: list[Block] = [Text(manifest.note)] if manifest.note else []
     blocks.append(Text(f"State: {values['state']}. Verdict: {values['verdict']['result']}."))
+    if noted := _noted(run):
+        rows = [(f"{mark.feature} of {mark.sae}", mark.note) for mark in noted]
+        blocks.append(Table("Notes on its features", ("feature", "note"), rows))
     blocks += verdict_blocks(read_review(run.folder))
     if values["report"]:
         blocks += _report(decode(SplitReport, values["report"]))

@@ -64,13 +64,27 @@ ACTIONS = (
         "workbench",
         footer=True,
     ),
-    Action("goto", "slash,colon", "Feature", "Go to a feature by number", "workbench", footer=True),
+    Action(
+        "find",
+        "slash,colon",
+        "Find",
+        "Find a feature: by number, by a token that it fires on, by a boosted word, in your notes",
+        "workbench",
+        footer=True,
+    ),
     Action("back", "left_square_bracket,alt+left", "Back", "The feature visited before", "workbench"),
     Action("forward", "right_square_bracket,alt+right", "Forward", "The feature visited after", "workbench"),
     Action("next_feature", "n", "Next feature", "The feature with the next number", "workbench"),
     Action("previous_feature", "N", "Previous feature", "The feature with the number before", "workbench"),
     Action("target", "t", "Target", "Back to the feature that this world is about", "workbench"),
-    Action("bookmark", "b", "Bookmark", "Keep this feature, or let it go; the list is under /", "workbench"),
+    Action("bookmark", "b", "Bookmark", "Keep this feature, or let it go; / lists them", "workbench"),
+    Action(
+        "note_feature",
+        "m",
+        "Note",
+        "Write a note on this feature; its runs are exported with it",
+        "workbench",
+    ),
     Action(
         "pair", "d", "Pair", "This feature beside the one before it: a child beside its target", "workbench"
     ),
@@ -204,6 +218,8 @@ def pretty_key(key: str) -> str:
     names = {
         "question_mark": "?",
         "slash": "/",
+        "full_stop": ".",
+        "comma": ",",
         "colon": ":",
         "left_square_bracket": "[",
         "right_square_bracket": "]",

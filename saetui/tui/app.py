@@ -12,6 +12,7 @@ from textual.screen import Screen
 
 from saetui import settings
 from saetui.errors import UserError
+from saetui.feature_marks import FeatureMarks
 from saetui.setup import Setup
 from saetui.tui import collector
 from saetui.tui.actions import ACTIONS, bindings, by_id
@@ -44,7 +45,10 @@ class Workbench(App[None]):
         self.session = Session(setup, connect)
         self.watch_runs = RunWatch(settings.runs_root())
         self.marks = Marks()
-        self.feature_screen = FeatureScreen(self.session, self.watch_runs, StateFile(setup))
+        self.feature_marks = FeatureMarks(setup)
+        self.feature_screen = FeatureScreen(
+            self.session, self.watch_runs, StateFile(setup), self.feature_marks
+        )
         self._live: set[str] = set()
         self._poller = Poller(self._look, lambda _: self.call_later(self._runs_changed), POLL_S)
 
@@ -81,13 +85,15 @@ class Workbench(App[None]):
     def _look(self) -> bool | None:
         """In the poller's thread: whether there is anything new (None: nothing)."""
         try:
-            return self.watch_runs.poll() or None
+            runs, marks = self.watch_runs.poll(), self.feature_marks.stale()
+            return runs or marks or None
         except OSError:  # a file system that is away for a moment; the next look may find it back
             return None
 
     def _runs_changed(self) -> None:
         self._tell_ends()
         self.feature_screen.runs_changed()
+        self.feature_screen.marks_changed()
 
     def _tell_ends(self) -> None:
         """One notice for every run that ended since the last look; a graft's end is seen in its pane."""

@@ -16,7 +16,16 @@ from saetui.tui.selection import Selected
 
 if TYPE_CHECKING:
     from saetui.engine.messages import EncoderInfo, Grafted, Opened, Status
-    from saetui.features.results import Child, Contexts, Lens, Neighbour, Pair, PromptProbe
+    from saetui.features.results import (
+        Child,
+        Contexts,
+        Findings,
+        Firings,
+        Lens,
+        Neighbour,
+        Pair,
+        PromptProbe,
+    )
     from saetui.split.recipe import GraftRecipe, SplitRecipe
     from saetui.split.verdict import Judgement
 
@@ -114,6 +123,22 @@ class Session:
             return self._runs.get(sae, sae)
         info = self.encoders.get(sae)
         return Path(info.title).name if info else sae
+
+    def place(self, sae: str) -> str | None:
+        """What an encoder is called where marks are kept: ``narrow``, its run's id or its path; None for a
+        graft that is no run (yet), of which nothing outlives the engine."""
+        if sae == NARROW or sae in self._runs:
+            return self._runs.get(sae, sae)
+        info = self.encoders.get(sae)
+        return info.title if info and info.kind == "sae" else None
+
+    async def at_place(self, place: str) -> str:
+        """The encoder of a ``place``, opened if need be. UserError where that is gone."""
+        for name in (NARROW, *self.encoders):
+            if self.place(name) == place:
+                return name
+        path = any(sep in place for sep in "/\\") or Path(place).exists()
+        return (await (self.open_sae(Path(place)) if path else self.open_run(place))).name
 
     def split_recipe(self, target: int) -> SplitRecipe:
         """What ``saetui split --target`` takes by itself: the recipe's defaults, 8 times the narrow SAE's
@@ -264,6 +289,19 @@ class Session:
         return await self._ask_of(
             selected.sae, "contexts", feature=selected.feature, before=before, after=after
         )
+
+    async def find(self, sae: str, text: str, by: str | None = None) -> Findings:
+        """Features of an encoder that fire on ``text`` or boost it."""
+        return await self._ask_of(sae, "find", text=text, by=by)
+
+    async def firings(
+        self, selected: Selected, start: int, count: int, before: int, after: int, on_progress: Progress
+    ) -> Firings:
+        """A page of all the contexts on which a feature fires."""
+        return await self._ask_of(
+            selected.sae, "firings", on_progress,
+            feature=selected.feature, start=start, count=count, before=before, after=after,
+        )  # fmt: skip
 
     async def lens(self, selected: Selected) -> Lens:
         return await self._ask_of(selected.sae, "lens", feature=selected.feature, top=20)

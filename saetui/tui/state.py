@@ -7,7 +7,7 @@ with SIGHUP, and no handler of ours runs then.
 import contextlib
 import json
 import os
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ class State:
     pane: int = 1
     zoomed: bool = False
     beside: bool = False
-    bookmarks: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
     hinted: bool = False
     """The first steps were taken: no more hints."""
 
@@ -45,7 +44,6 @@ class StateFile:
             values = json.loads(self.path.read_text(encoding="utf-8"))[self._key]
             known = {name: values[name] for name in (f.name for f in fields(State)) if name in values}
             state = State(**known)
-            state.bookmarks = [(str(sae), int(feature)) for sae, feature in state.bookmarks]
         except (OSError, ValueError, KeyError, TypeError):
             return State()
         return state

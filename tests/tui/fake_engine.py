@@ -17,6 +17,9 @@ from saetui.features.results import (
     Context,
     Contexts,
     FeatureActivation,
+    Findings,
+    Firings,
+    Found,
     Interval,
     Lens,
     Neighbour,
@@ -100,6 +103,7 @@ class FakeEngine:
         self.errors: dict[str, UserError] = {}
         self.starts = 0
         self.complete = True
+        self.fired = 2500
         self.store: Callable[[str], str] = lambda sae: ""
         self.runs: dict[str, EncoderInfo] = {}
 
@@ -157,6 +161,21 @@ class FakeEngine:
 
     def _contexts(self, sae: str, feature: int, before: int, after: int) -> Contexts:
         return contexts(sae, feature, self.complete)
+
+    def _find(self, text: str, sae: str, by: str | None = None) -> Findings:
+        """``-`` is what 240 fires on and 31 boosts; nothing else is known."""
+        hits = [
+            Found(240, "token", True, 0.012, 9.0, ["-", " -"], 61, 64),
+            Found(31, "boosted", True, 0.004, 3.5, [" -"], rank=2, logit=1.25),
+        ]
+        found = [hit for hit in hits if text == "-" and by in (None, hit.by)]
+        return Findings(sae, text, found, "", True)
+
+    def _firings(self, sae: str, feature: int, start: int, count: int, before: int, after: int) -> Firings:
+        kinds = list(KINDS)
+        stop = min(start + count, self.fired)
+        found = [context(kinds[i % 3], i, 9.0 - i * 0.003) for i in range(start, stop)]
+        return Firings(sae, feature, 1_000_000, self.fired, start, found)
 
     def _lens(self, sae: str, feature: int, top: int) -> Lens:
         boosted = [TokenLogit(f" up{i}", 3.0 - i / 10) for i in range(10)]

@@ -16,6 +16,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from saetui.errors import UserError
+from saetui.feature_marks import FeatureMarks, Mark
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
 from saetui.tui.panes.children import ChildrenPane
@@ -31,6 +32,7 @@ from saetui.tui.selection import History, Selected
 from saetui.tui.session import NARROW, Phase, Session
 from saetui.tui.splits import Kind, first_recipes, start_run
 from saetui.tui.state import State, StateFile
+from saetui.visible import visible
 
 if TYPE_CHECKING:
     from saetui.runs.store import Run
@@ -44,11 +46,12 @@ class FeatureScreen(Screen[None]):
     # Textual's own paints the whole screen anew when the focus moves; the two widgets concerned do that.
     focused = Reactive[Widget | None](None, repaint=False)
 
-    def __init__(self, session: Session, watch: RunWatch, memory: StateFile) -> None:
+    def __init__(self, session: Session, watch: RunWatch, memory: StateFile, marks: FeatureMarks) -> None:
         super().__init__()
         self.session = session
         self._watch = watch
         self._memory = memory
+        self._marks = marks
         self.state: State = memory.load()
         self.history = History()
         self.just_ended: Run | None = None
@@ -66,6 +69,7 @@ class FeatureScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Static("", id="feature-bar", markup=False)
+        yield Static("", id="note", markup=False)
         yield self.grid
         yield Static("", id="hint", markup=False)
         with Horizontal(id="status"):
@@ -143,23 +147,61 @@ class FeatureScreen(Screen[None]):
     def action_target(self) -> None:
         self.select(Selected(NARROW, self.session.target))
 
-    def action_goto(self) -> None:
-        from saetui.tui.screens.goto import GotoScreen
+    def action_find(self) -> None:
+        from saetui.tui.screens.find import FindScreen
 
-        def go(chosen: Selected | None) -> None:
-            if chosen is not None:
+        def go(chosen: Selected | Mark | None) -> None:
+            if isinstance(chosen, Selected):
                 self.select(chosen)
+            elif chosen is not None:
+                self.run_worker(self._go_to_mark(chosen), group="go", exclusive=True)
 
-        bookmarks = [Selected(sae, feature) for sae, feature in self.state.bookmarks]
-        self.app.push_screen(
-            GotoScreen(self.selected, self.session.sizes, bookmarks, self.history.recent(20)), go
-        )
+        screen = FindScreen(self.session, self._marks, self.selected, self.history.recent(20))
+        self.app.push_screen(screen, go)
+
+    async def _go_to_mark(self, mark: Mark) -> None:
+        """To a feature of an SAE that may not be open any more."""
+        try:
+            self.select(Selected(await self.session.at_place(mark.sae), mark.feature))
+        except UserError as error:
+            self.notify(str(error), severity="warning")
+
+    # -- what is kept of it
+
+    @property
+    def mark(self) -> Mark:
+        return self._marks.of(self.session.place(self.selected.sae) or "", self.selected.feature)
 
     def action_bookmark(self) -> None:
-        mark = (self.selected.sae, self.selected.feature)
-        kept = [known for known in self.state.bookmarks if known != mark]
-        self.remember(bookmarks=kept if mark in self.state.bookmarks else [*kept, mark])
+        on = not self.mark.bookmarked
+        self._keep(lambda sae, feature: self._marks.bookmark(sae, feature, on))
+
+    def action_note_feature(self) -> None:
+        from saetui.tui.screens.line_input import LineInput
+
+        selected = self.selected
+
+        def keep(note: str | None) -> None:
+            if note is not None and selected == self.selected:
+                self._keep(lambda sae, feature: self._marks.note(sae, feature, note))
+
+        title = f"Note on feature {selected.feature} of {self.session.title(selected.sae)}"
+        self.app.push_screen(LineInput(title, self.mark.note), keep)
+
+    def _keep(self, write: Callable[[str, int], None]) -> None:
+        if (place := self.session.place(self.selected.sae)) is None:
+            self.notify("this graft is no run yet, so that nothing can be kept of it", severity="warning")
+            return
+        try:
+            write(place, self.selected.feature)
+        except OSError as error:
+            self.notify(f"not kept: {self._marks.path}: {error.strerror}", severity="error")
         self.show_bar()
+
+    def marks_changed(self) -> None:
+        """Called by the app when another workbench wrote a note or a bookmark."""
+        if self.is_running and self._marks.refresh():
+            self.show_bar()
 
     # -- what the panes offer
 
@@ -326,9 +368,12 @@ class FeatureScreen(Screen[None]):
             self.session,
             selected,
             self.contexts.known_for(selected),
-            (selected.sae, selected.feature) in self.state.bookmarks,
+            self.mark.bookmarked,
         )
         self.query_one("#feature-bar", Static).update(line)
+        note = self.query_one("#note", Static)
+        note.update(f"✎ {visible(self.mark.note)}")
+        note.display = bool(self.mark.note)
 
     def show_hint(self) -> None:
         """The next step for someone who has not yet come to a verdict; nothing for everyone else."""
