@@ -225,7 +225,7 @@ def test_a_status_is_read_off_the_files(tmp_path: Path) -> None:
     fd = claim(run)
     events(run, RUNNING)
     with Journal(run.metrics_path) as metrics:
-        metrics.append(tokens=100, loss=0.5, l0=30.0, tokens_per_s=50.0)
+        metrics.append(tokens=100, loss=0.5, l0=30.0, tokens_per_s=50.0, eta_s=18.0)
         metrics.append(tokens=100, eval=True, fvu=0.2)
     now = status(run)
     assert (now.state, now.target, now.tokens, now.tokens_total, now.progress) == (

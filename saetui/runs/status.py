@@ -60,9 +60,8 @@ def status(run: Run) -> RunStatus:
     total = recipe.get("tokens") or recipe["steps"] * recipe["batch_size"]  # a graft counts in steps
     tokens = last.get("tokens", 0)
     speed = last.get("tokens_per_s") if state == "running" else None
+    # The run says it once it can: its first tokens a second hold what is paid only once.
     eta = last.get("eta_s") if state == "running" else None
-    if eta is None and speed and total:
-        eta = max(0, total - tokens) / speed
     return RunStatus(
         id=run.id,
         kind=manifest.kind,
@@ -135,6 +134,8 @@ def _last_metrics(path: Path, size: int, changed: int) -> dict[str, Any]:
     standing.extend(records)
     latest: dict[str, Any] = {}
     for record in standing.records:
+        if "loss" in record:  # a process that does not know yet how long it will take: no earlier one does
+            latest.pop("eta_s", None)
         latest.update(record)
     if records and records[-1].get("kind") == "resumed":
         latest["tokens"] = records[-1]["tokens"]

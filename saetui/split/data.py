@@ -48,6 +48,11 @@ class ActivationSource(Protocol):
         ...
 
     @property
+    def ready(self) -> int:
+        """Activations that can be handed out before any more are collected."""
+        ...
+
+    @property
     def seconds(self) -> float:
         """Time spent so far on reading tokens, on the language model and on the filter."""
         ...
@@ -116,6 +121,11 @@ class ShuffledActivations:
     @property
     def tokens_computed(self) -> int:
         return self._tokens_computed
+
+    @property
+    def ready(self) -> int:
+        passes_left = max(0, self._recipe.buffer_passes - self._passes)
+        return len(self._order) - self._cursor + passes_left * len(self._block)
 
     @property
     def seconds(self) -> float:

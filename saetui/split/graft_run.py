@@ -145,11 +145,15 @@ def record(
         return context.control() != "go"
 
     def progress(now: GraftProgress) -> None:
-        eta_s = (time.perf_counter() - begun) * (now.steps / now.step - 1)
-        context.metric(**step_metrics(now, recipe), eta_s=eta_s)
+        nonlocal since
+        if since is None:  # before that its tokens were gathered, which says nothing of the steps to come
+            since = (time.perf_counter(), now.step)
+        seconds, steps = time.perf_counter() - since[0], now.step - since[1]
+        eta = {"eta_s": seconds / steps * (now.steps - now.step)} if steps else {}
+        context.metric(**step_metrics(now, recipe), **eta)
 
     record_inputs(context, lm, narrow, store.rows)
-    begun = time.perf_counter()
+    since: tuple[float, int] | None = None
     result, report = graft_target(
         lm,
         narrow,

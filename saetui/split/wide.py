@@ -24,6 +24,7 @@ from saetui.split.inputs import record_inputs
 from saetui.split.loss import narrow_sae
 from saetui.split.matmul import choose_matmul, use_matmul
 from saetui.split.outcome import inherited_target
+from saetui.split.pace import Pace
 from saetui.split.recipe import SplitRecipe
 from saetui.split.trace import Trace, next_record
 from saetui.split.trainer import Trainer
@@ -38,7 +39,7 @@ EVAL_TOKENS = {"cpu": (8_192, 4_096, 65_536), "cuda": (131_072, 65_536, 1_048_57
 def run(context: RunContext) -> None:
     """Trains the wide SAE of the run's recipe and leaves it in ``sae/``, a SAELens folder.
 
-    Metrics records: ``Trainer.metrics`` with ``tokens_per_s`` and ``eta_s`` about once a second; records
+    Metrics records: ``Trainer.metrics`` with what ``Pace`` says, about once a second; records
     with ``probes`` alone, densely at first; and evaluations with ``"eval": true``, where there are criteria
     with ``children``, a ``ChildF1`` each, and ``passed``, the names of those that the judge finds. Goes on
     from the last checkpoint, on the CPU to the same bits as without the interruption.
@@ -76,10 +77,10 @@ class _WideRun:
 
     def train(self) -> None:
         context, trainer, recipe = self.context, self.trainer, self.recipe
-        pace = _Pace(trainer.tokens, recipe.tokens)
         record_at = trainer.step
         if trainer.step == 0:
             self._evaluate()
+        pace = Pace(trainer.tokens, recipe.tokens)
         while not trainer.done:
             if (asked := context.control()) != "go":
                 self._save_checkpoint()
@@ -90,8 +91,10 @@ class _WideRun:
                 trainer.advance(self._poll)
             except _Asked:
                 continue
-            if trainer.done or pace.due():
-                context.metric(**trainer.metrics(), **pace.take(trainer.tokens), **gpu_memory(self.lm.device))
+            if trainer.done or pace.due(METRICS_EVERY_S):
+                source = trainer.source
+                paces = pace.take(trainer.tokens, source.ready, source.seconds, trainer.seconds)
+                context.metric(**trainer.metrics(), **paces, **gpu_memory(self.lm.device))
             if trainer.step >= record_at and self.trace.prompts:
                 context.metric(tokens=trainer.tokens, step=trainer.step, probes=self._probes())
                 record_at = next_record(trainer.step)
@@ -177,27 +180,6 @@ class _WideRun:
 
 class _Asked(Exception):
     """Ends a wait for data: the run was asked to pause or stop."""
-
-
-class _Pace:
-    """Tokens a second since last asked, and the time left at the pace of the last minute or so."""
-
-    def __init__(self, tokens: int, total: int) -> None:
-        self._tokens, self._total = tokens, total
-        self._since = time.monotonic()
-        self._rate: float | None = None
-
-    def due(self) -> bool:
-        return time.monotonic() - self._since >= METRICS_EVERY_S
-
-    def take(self, tokens: int) -> dict[str, float]:
-        now = time.monotonic()
-        elapsed = max(now - self._since, 1e-9)
-        rate = (tokens - self._tokens) / elapsed
-        weight = min(1.0, elapsed / 30)
-        self._rate = rate if self._rate is None else self._rate + weight * (rate - self._rate)
-        self._tokens, self._since = tokens, now
-        return {"tokens_per_s": rate, "eta_s": max(0, self._total - tokens) / self._rate}
 
 
 def gpu_memory(device: torch.device) -> dict[str, int]:
