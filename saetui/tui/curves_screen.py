@@ -91,7 +91,7 @@ class CurvesScreen(Screen[None]):
         """Of the curve shown: it stays when another run brings others before it."""
         self._curves: list[Curve] = []
         self._axis = 0
-        self._smoothing = SMOOTHING.index(0.9)
+        self._smoothing = SMOOTHING.index(0.02)
         self._log = False
         self._looker = _Looker(root, marks)
         self._poller = Poller(self._looker.look, lambda view: self.post_message(Looked(view)), interval)
@@ -148,7 +148,7 @@ class CurvesScreen(Screen[None]):
         model.empty = "no data yet" if snapshots else "no run is marked"
         model.traces = traces(curve, snapshots, self.marks) if curve else []
         model.domains = plan(snapshots)
-        model.axis, model.log, model.decay = self._axis, self._log, SMOOTHING[self._smoothing]
+        model.axis, model.log, model.smoothing = self._axis, self._log, SMOOTHING[self._smoothing]
         if curve:
             model.title, model.axes, model.zero = curve.name, curve.axes, curve.zero
             model.tell_smoothing = curve.smooth

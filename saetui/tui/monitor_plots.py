@@ -13,7 +13,8 @@ from saetui.visible import tail, visible
 AXES = (TOKENS, STEPS, WALL)
 PROBE_AXES = (LOG_TOKENS, LOG_STEPS, WALL)
 """The replacing of a target is over after the first few batches: decades show it, a linear axis cannot."""
-SMOOTHING = (0.0, 0.6, 0.9, 0.97)
+SMOOTHING = (0.0, 0.005, 0.02, 0.05)
+"""Shares of the run in which the average forgets."""
 CHILDREN = 4
 """Features shown beside the target in a replacing plot, at most …"""
 FAINTEST = 0.1

@@ -170,7 +170,7 @@ class RunFollower:
             trace.features.setdefault(int(feature), Series()).append(x, float(activation))
         for feature, series in trace.features.items():
             if feature not in trace.now:
-                series.append(x, math.nan)
+                series.gap(x)
 
     def _rewind(self, tokens: float) -> None:
         """A resumed run repeats what it had reported beyond its checkpoint."""

@@ -43,7 +43,7 @@ class RunPlots(Horizontal):
         self._view: View | None = None
         self._first_probe = 0
         self._probe_colours: dict[tuple[str, str], ProbeColours] = {}
-        self._smoothing = SMOOTHING.index(0.9)
+        self._smoothing = SMOOTHING.index(0.02)
         self._axis = 0
         self._logs = {"loss": False}
 
@@ -92,7 +92,7 @@ class RunPlots(Horizontal):
             if everything or _differ(old, plot.model.traces) or plot.model.domains != plan:
                 plot.model.domains = plan
                 plot.model.axis = self._axis
-                plot.model.decay = SMOOTHING[self._smoothing]
+                plot.model.smoothing = SMOOTHING[self._smoothing]
                 plot.model.log = self._logs.get(spec.id, False)
                 plot.redraw()
         self._show_probes(view.snapshot, plan, everything)

@@ -92,7 +92,7 @@ async def test_keys(tmp_path):
         await pilot.press("y")
         assert " log" in screen_text(app).split("\n")[2]
         await pilot.press("s")
-        assert "ema 0.97" in screen_text(app)
+        assert "ema 5 %" in screen_text(app)
         await pilot.press("s")
         assert "ema" not in screen_text(app)
         await pilot.press("a")

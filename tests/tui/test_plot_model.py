@@ -35,12 +35,12 @@ def rows_of(grid):
     st.integers(-1, 20),
     st.booleans(),
     st.sampled_from(["braille", "block", "ascii"]),
-    st.sampled_from([0.0, 0.9]),
+    st.sampled_from([0.0, 0.02]),
     st.one_of(st.none(), ANY.filter(math.isfinite)),
 )
-def test_draws_anything_at_any_size(lines, width, height, log, symbols, decay, crosshair):
+def test_draws_anything_at_any_size(lines, width, height, log, symbols, smoothing, crosshair):
     traces = [Trace(f"t{i}", series(values), i) for i, values in enumerate(lines)]
-    model = PlotModel("title", traces, log=log, symbols=symbols, decay=decay, crosshair=crosshair)
+    model = PlotModel("title", traces, log=log, symbols=symbols, smoothing=smoothing, crosshair=crosshair)
     grid = model.draw(width, height)
     rows = rows_of(grid) if grid.height else []
     assert len(rows) == max(height, 0)
@@ -74,15 +74,29 @@ def test_buckets_keep_count_sum_and_extremes():
 
 def test_average_is_debiased_and_exact_while_buckets_hold_one_point():
     values = [3.0, 5.0, 4.0, 8.0]
+    length = -1 / math.log(0.9)
     average = weight = 0.0
     expected = []
     for value in values:
         average = 0.9 * average + 0.1 * value
         weight = 0.9 * weight + 0.1
         expected.append(average / weight)
-    assert series(values).smoothed(0.9) == pytest.approx(expected)
-    assert series(values).smoothed(0.9)[0] == pytest.approx(3.0)
+    assert series(values).smoothed(length) == pytest.approx(expected)
+    assert series(values).smoothed(length)[0] == pytest.approx(3.0)
     assert series(values).smoothed(0.0) == values
+
+
+def test_average_forgets_by_distance_not_by_the_number_of_records():
+    """A run that reports ten times as often is smoothed over the same stretch."""
+    curve = lambda x: 100 * math.exp(-x / 2000) + 7  # noqa: E731
+    often, seldom = Series(8192), Series(8192)
+    for x in range(8000):
+        often.append((float(x),), curve(x))
+        if x % 10 == 0:
+            seldom.append((float(x),), curve(x))
+    assert often.smoothed(200)[-10] == pytest.approx(seldom.smoothed(200)[-1], rel=0.01)
+    few = series([200.0, 150.0, 90.0, 60.0], step=10_000)
+    assert few.smoothed(1000) == pytest.approx([200.0, 150.0, 90.0, 60.0], rel=0.001)
 
 
 def test_average_survives_merging():
@@ -91,7 +105,16 @@ def test_average_survives_merging():
     for value in values:
         average = 0.98 * average + 0.02 * value
         weight = 0.98 * weight + 0.02
-    assert series(values).smoothed(0.98)[-1] == pytest.approx(average / weight, rel=0.02)
+    assert series(values).smoothed(-1 / math.log(0.98))[-1] == pytest.approx(average / weight, rel=0.02)
+
+
+def test_what_was_not_reported_is_a_gap_and_no_alarm():
+    line = series([1.0, 2.0])
+    line.gap((2.0,))
+    line.append((3.0,), math.nan)
+    line.append((4.0,), 2.0)
+    assert line.bad == 1 and line.smoothed(0.0)[2:4] == pytest.approx([math.nan] * 2, nan_ok=True)
+    assert "1 NaN!" in rows_of(PlotModel("t", [Trace("t", line)]).draw(60, 8))[0]
 
 
 def test_a_resumed_run_replaces_the_stretch_since_its_checkpoint():

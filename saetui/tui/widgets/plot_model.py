@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from rich.cells import cell_len
 
-from saetui.quantities import si
+from saetui.quantities import percent, si
 from saetui.tui.widgets import axes
 from saetui.tui.widgets.axes import TOKENS, Axis
 from saetui.tui.widgets.canvas import Canvas, Grid, Symbols
@@ -37,8 +37,9 @@ class Trace:
 class PlotModel:
     """The state of one plot. ``draw`` turns it into cells and never raises, whatever the data and the size.
 
-    ``crosshair`` is an x on the current axis; ``decay`` the smoothing (0: none); ``zero``: the y axis
-    includes zero. ``tell_smoothing``: the legend names the smoothing (one of several plots says it for all).
+    ``crosshair`` is an x on the current axis; ``smoothing`` the length in which the average forgets, as a
+    share of the first axis (0: none); ``zero``: the y axis includes zero. ``tell_smoothing``: the legend
+    names the smoothing (one of several plots says it for all).
     ``log`` is ignored, with a note, while no value is positive.
     """
 
@@ -48,7 +49,7 @@ class PlotModel:
     domains: tuple[tuple[float, float] | None, ...] = (None,)
     axis: int = 0
     log: bool = False
-    decay: float = 0.0
+    smoothing: float = 0.0
     zero: bool = False
     crosshair: float | None = None
     tell_smoothing: bool = True
@@ -151,9 +152,8 @@ class _Drawing:
 
     def _find_y(self) -> None:
         model = self.model
-        self.smoothed = [
-            trace.series.smoothed(model.decay if trace.smooth else 0.0) for trace in model.traces
-        ]
+        length = model.smoothing * self._length()
+        self.smoothed = [trace.series.smoothed(length if trace.smooth else 0.0) for trace in model.traces]
         positive = any(high > 0 for trace in model.traces for high in trace.series.maxima)
         self.log = model.log and positive
         lows: list[float] = []
@@ -180,6 +180,13 @@ class _Drawing:
         width = self.grid.width
         self.left = label + 1 if width >= label + 10 else 0
         self.columns = width - self.left
+
+    def _length(self) -> float:
+        """Of the first axis, as planned or else as far as the data go."""
+        if self.model.domains and (domain := self.model.domains[0]):
+            return domain[1] - domain[0]
+        xs = [trace.series.xs for trace in self.model.traces if trace.series.xs]
+        return max(x[-1][0] for x in xs) - min(x[0][0] for x in xs)
 
     def _share(self, y: float) -> float:
         """Where ``y`` lies between the bottom (0) and the top (1), clipped to them."""
@@ -244,7 +251,7 @@ class _Drawing:
             here = slice(start, end)
             if end - start == 1:
                 y = line[start]
-            elif self.model.decay and trace.smooth:
+            elif self.model.smoothing and trace.smooth:
                 y = next((value for value in reversed(line[here]) if value == value), math.nan)
             else:
                 count = sum(series.counts[here])
@@ -356,8 +363,8 @@ class _Drawing:
             flags.append(f"{bad} NaN!")
         if self.model.log:
             flags.append("log" if self.log or not self.has_data else "log: none > 0")
-        if self.model.decay and self.model.tell_smoothing:
-            flags.append(f"ema {self.model.decay:g}")
+        if self.model.smoothing and self.model.tell_smoothing:
+            flags.append(f"ema {percent(self.model.smoothing, 1)}")
         return " ".join(flags)
 
     def _entry(self, trace: Trace, k: int, at: float | None) -> tuple[str, str]:

@@ -85,23 +85,33 @@ class Series:
             setattr(other, name, list(getattr(self, name)))
         return other
 
-    def smoothed(self, decay: float) -> list[float]:
+    def gap(self, x: Sequence[float]) -> None:
+        """Nothing was reported at ``x``: a gap as NaN makes one, but nothing that went wrong."""
+        self.append(x, math.nan)
+        self.bad -= all(map(isfinite, x))
+
+    def smoothed(self, length: float) -> list[float]:
         """Exponential moving average at each bucket, NaN where no point of it was finite.
 
-        ``m_t = decay m_{t-1} + (1 - decay) y_t``, divided by ``1 - decay^t`` as Adam does, so that the
-        first points are not pulled towards zero. A bucket enters as its mean, once for every finite
-        point of it. ``decay = 0`` gives the means themselves.
+        ``m_i = k m_{i-1} + (1 - k) y_i`` with ``k = exp(-(x_i - x_{i-1}) / length)`` on the first axis, so
+        that it forgets by distance, however often was reported; divided by ``1 - Π k`` as Adam does, so that
+        the first points are not pulled towards zero. A bucket enters as its mean. ``length = 0`` gives
+        the means themselves.
         """
         out: list[float] = []
+        finite = [x[0] for x, count in zip(self.xs, self.counts, strict=True) if count]
+        # The first point has none before it: as far as the second one is from it.
+        before = 2 * finite[0] - finite[1] if len(finite) > 1 else -math.inf
         average = weight = 0.0
-        for count, total in zip(self.counts, self.sums, strict=True):
+        for x, count, total in zip(self.xs, self.counts, self.sums, strict=True):
             if count == 0:
                 out.append(math.nan)
                 continue
-            keep = decay**count if decay else 0.0
+            keep = math.exp((before - x[0]) / length) if length else 0.0
+            before = x[0]
             average = keep * average + (1 - keep) * (total / count)
             weight = keep * weight + (1 - keep)
-            out.append(average / weight)
+            out.append(average / weight if weight else total / count)
         return out
 
     def _merge_pairs(self) -> None:
