@@ -27,6 +27,7 @@ from saetui.sae.sae import SAEMetadata
 from saetui.settings import runs_root
 from saetui.setup import Setup
 from saetui.split import graft_run, wide
+from saetui.split.disk import checkpoint_bytes
 from saetui.split.graft import Graft
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.split.threshold import threshold_of
@@ -75,13 +76,18 @@ def finish(run: Run) -> None:
 
 
 def test_a_finished_run_keeps_no_checkpoints(setup: Setup, isolated_places: Path) -> None:
-    run = create_run(runs_root(), "split", setup, recipe(tokens=128 * 40, checkpoint_every=128 * 10))
+    given = recipe(tokens=128 * 40, checkpoint_every=128 * 10)
+    run = create_run(runs_root(), "split", setup, given)
     launch(run)
     finish(run)
     eventually(lambda: not run.alive())  # they go after the run has said that it is finished
-    assert any(event["kind"] == "checkpoint" for event in run.read_events())
+    written = [event["bytes"] for event in run.read_events() if event["kind"] == "checkpoint"]
     assert not list(run.checkpoints.iterdir())
-    assert load(str(run.folder / "sae")).d_sae == recipe().d_sae
+    sae = load(str(run.folder / "sae"))
+    assert sae.d_sae == given.d_sae
+    # What the launch form says beforehand; beside the tensors a checkpoint has a few KB of JSON.
+    foretold = checkpoint_bytes(given, sae.d_in)
+    assert 0.3 * foretold < max(written) < foretold + 8_000
 
 
 def test_a_run_that_is_killed_or_paused_ends_in_the_same_bits(setup: Setup, isolated_places: Path) -> None:

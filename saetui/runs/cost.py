@@ -50,18 +50,31 @@ def cost(run: Run, records: list[dict[str, Any]] | None = None) -> Cost:
     )
 
 
+class DeviceClock:
+    """Seconds in which a process of the run had its device, told its events in turn: from each ``running`` to
+    its ``exit``, or to the last that was heard of a process that was killed."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._since: float | None = None
+        self._latest = 0.0
+
+    def take(self, event: dict[str, Any]) -> None:
+        kind, now = event.get("kind"), event.get("t", self._latest)
+        if kind in ("launched", "running") and self._since is not None:
+            self.seconds += self._latest - self._since
+            self._since = None
+        if kind == "running":
+            self._since = now
+        self._latest = now
+        if kind == "exit" and self._since is not None:
+            self.seconds += now - self._since
+            self._since = None
+
+
 def wall_seconds(events: list[dict[str, Any]]) -> float:
-    """Seconds in which a process of the run had its device: from each ``running`` to its ``exit``, or to the
-    last that was heard of a process that was killed."""
-    total, since, latest = 0.0, None, 0.0
+    """What a ``DeviceClock`` says after ``events``."""
+    clock = DeviceClock()
     for event in events:
-        if event["kind"] in ("launched", "running") and since is not None:
-            total += latest - since
-            since = None
-        if event["kind"] == "running":
-            since = event["t"]
-        latest = event["t"]
-        if event["kind"] == "exit" and since is not None:
-            total += event["t"] - since
-            since = None
-    return total
+        clock.take(event)
+    return clock.seconds

@@ -32,6 +32,7 @@ from safetensors.torch import save
 from saetui.atomic import write_atomic
 from saetui.file_lock import locked, try_locked
 from saetui.settings import cache_root, load_settings
+from saetui.split.disk import activation_bytes
 from saetui.split.filtered import FilteredRows, Piece, Poll
 from saetui.split.recipe import SplitRecipe
 
@@ -94,9 +95,7 @@ class ActivationCache:
         return True
 
     def _disk_needed(self, recipe: SplitRecipe) -> str:
-        mixed = recipe.mixed_share if recipe.granularity == "mixed" and recipe.data == "filtered" else 0.0
-        tokens = recipe.tokens / recipe.buffer_passes * (1 - mixed)
-        needed, there = tokens * (2 * self.d_in + 8), _size(self.folder)
+        needed, there = activation_bytes(recipe, self.d_in), _size(self.folder)
         free = shutil.disk_usage(self.folder).free
         line = (
             f"activations are kept in {self.folder}: {there / 1e6:,.0f} MB are there, this run needs "

@@ -17,11 +17,9 @@ from saetui.corpus.rows import TokenRows
 from saetui.features.row_store import FP16_MAX, identity
 from saetui.lm.base import LanguageModel
 from saetui.sae.sae import SAE
+from saetui.split.disk import PIECE_TOKENS
 from saetui.split.loss import narrow_sae
 from saetui.split.recipe import SplitRecipe
-
-PIECE_TOKENS = 16_384
-"""Tokens, BOS included, of the rows of a piece: about a second of a small language model on one core."""
 
 Poll = Callable[[int], None]
 """Called now and then in a long wait, with the tokens read in it; may raise, which ends the wait."""

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.message import Message
 from textual.screen import Screen
 
-from saetui.runs.store import LIVE, Run, list_runs
+from saetui.runs.store import LIVE, Run, State, list_runs
 from saetui.tui.actions import bindings
 from saetui.tui.event_lines import EventLines
 from saetui.tui.key_line import KeyLine
@@ -24,6 +24,13 @@ from saetui.tui.widgets.canvas import Symbols
 from saetui.tui.widgets.confirm import Confirm
 
 INTERVAL_S = 1.0
+ALLOWED: dict[str, tuple[State, ...]] = {
+    "pause_run": LIVE,
+    "stop_run": LIVE,
+    "resume_run": ("paused", "stopped", "failed", "crashed"),
+    "judge_run": ("finished",),
+}
+"""The states in which something can be done to a run."""
 
 
 class Looked(Message):
@@ -89,7 +96,9 @@ class MonitorScreen(Screen[None]):
             self.call_after_refresh(self._show, self.view)
 
     def _show(self, view: View) -> None:
-        self.view = view
+        before, self.view = self.state, view
+        if self.state != before:
+            self.refresh_bindings()
         header, snapshot = self.query_one(RunHeader), view.snapshot
         header.snapshot, header.gpu = snapshot, view.gpu
         header.note = "display paused: space goes on" if self._frozen else view.problem
@@ -166,6 +175,16 @@ class MonitorScreen(Screen[None]):
 
     # -- what is done to the run
 
+    @property
+    def state(self) -> State | None:
+        """None: not read yet."""
+        snapshot = self.view.snapshot if self.view else None
+        return snapshot.status.state if snapshot else None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A key for what the run's state does not allow is neither shown nor taken."""
+        return self.state in ALLOWED.get(action, (self.state,))
+
     def action_pause_run(self) -> None:
         self.post_message(RunControlRequested(self.run, "pause"))
 
@@ -173,11 +192,6 @@ class MonitorScreen(Screen[None]):
         self.post_message(RunControlRequested(self.run, "resume"))
 
     def action_stop_run(self) -> None:
-        snapshot = self.view.snapshot if self.view else None
-        if snapshot and snapshot.status.state not in LIVE:  # nothing to confirm: the application says why not
-            self.post_message(RunControlRequested(self.run, "stop"))
-            return
-
         def answered(yes: bool | None) -> None:
             if yes:
                 self.post_message(RunControlRequested(self.run, "stop"))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import Any
 
+from saetui.runs.cost import DeviceClock
 from saetui.runs.status import RunStatus, status
 from saetui.runs.store import Run
 from saetui.runs.tail import Tail
@@ -52,6 +53,8 @@ class Snapshot:
     """The newest value of every field of a metrics record."""
     probes: tuple[ProbeTrace, ...] = ()
     events: tuple[dict[str, Any], ...] = ()
+    wall_s: float = 0.0
+    """Seconds in which its processes that have ended had their device."""
     corrupt: int = 0
     """Damaged lines in its files."""
 
@@ -73,6 +76,7 @@ class RunFollower:
         self._changed: set[str] = set()
         self._latest: dict[str, Any] = {}
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS)
+        self._clock = DeviceClock()
         self._probes: dict[tuple[str, str], ProbeTrace] = {}
         self._frozen_probes: tuple[ProbeTrace, ...] = ()
         self._probes_changed = False
@@ -89,6 +93,8 @@ class RunFollower:
             self._reset()
             records, events = self._metrics.poll(), self._events_tail.poll()
         self._events.extend(events)
+        for event in events:
+            self._clock.take(event)
         for record in records:
             self._take(record)
         before = self.snapshot
@@ -112,6 +118,7 @@ class RunFollower:
             dict(self._latest),
             self._frozen_probes,
             tuple(self._events),
+            self._clock.seconds,
             self._metrics.corrupt + self._events_tail.corrupt,
         )
         return True

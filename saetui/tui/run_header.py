@@ -33,9 +33,9 @@ def fields(snapshot: Snapshot, gpu: GpuReading | None) -> list[tuple[str, str]]:
     if status.state == "running":
         add("", f"{si(status.tokens_per_s)} tok/s" if status.tokens_per_s is not None else None)
         add("ETA", duration(status.eta_s) if status.eta_s is not None else None)
-    elif (loss := snapshot.series.get("loss")) and len(loss):
-        add("took", duration(loss.xs[-1][2]))
-    add("CE recovered", _percent(latest, "ce_recovered"))
+    elif snapshot.wall_s:
+        add("took", duration(snapshot.wall_s))
+    add("CE recovered", _percent(latest, "eval/ce_recovered"))
     add("kept", _percent(latest, "kept"))
     used = _number(latest, "gpu_memory")
     if gpu is not None or used is not None:
@@ -52,7 +52,7 @@ def fields(snapshot: Snapshot, gpu: GpuReading | None) -> list[tuple[str, str]]:
 
 
 def _number(latest: Any, name: str) -> float | None:
-    value = latest.get(f"eval/{name}", latest.get(name))
+    value = latest.get(name)
     return float(value) if isinstance(value, (int, float)) else None
 
 

@@ -99,16 +99,41 @@ async def test_keys(tmp_path):
         assert "steps" in screen_text(app)
         await pilot.press("a")
         assert "wall time" in screen_text(app)
-        await pilot.press("p", "r", "v")
-        assert [m.what for m in app.seen if isinstance(m, RunControlRequested)] == ["pause", "resume"]
-        assert any(isinstance(m, JudgeRequested) for m in app.seen)
+        await pilot.press("p", "r", "v")  # a run at work can be neither resumed nor judged
+        assert [m.what for m in app.seen if isinstance(m, RunControlRequested)] == ["pause"]
+        assert not any(isinstance(m, JudgeRequested) for m in app.seen)
         await pilot.press("x")
         assert isinstance(app.screen, Confirm)
         await pilot.press("n", "x", "y")
         await pilot.pause()
         controls = [m for m in app.seen if isinstance(m, RunControlRequested)]
-        assert [m.what for m in controls] == ["pause", "resume", "stop"]
+        assert [m.what for m in controls] == ["pause", "stop"]
         assert controls[-1].run == fakes[4].run
+
+
+async def test_what_can_be_done_follows_the_state(tmp_path):
+    fake = FakeRun(tmp_path).begin().train(2_000_000)
+    fake.hold()
+    async with monitor(fake.run).run_test(size=(120, 40)) as pilot:
+        app = pilot.app
+        assert isinstance(app, Host)
+
+        def offered():
+            keys = screen_text(app).splitlines()[-1]
+            return [word for word in ("Pause", "Resume", "Stop", "Verdict") if word in keys]
+
+        await until(pilot, lambda: offered() == ["Pause", "Stop"])
+        fake.finish("stopped")
+        await until(pilot, lambda: offered() == ["Resume"])
+        await pilot.press("r", "p", "x")
+        assert [m.what for m in app.seen if isinstance(m, RunControlRequested)] == ["resume"]
+        fake.event("launched")
+        fake.event("running")
+        fake.finish("finished")
+        await until(pilot, lambda: offered() == ["Verdict"])
+        await pilot.press("v")
+        await pilot.pause()
+        assert any(isinstance(m, JudgeRequested) for m in app.seen)
 
 
 async def test_crosshair_is_shared_and_escape_takes_it_away(tmp_path):

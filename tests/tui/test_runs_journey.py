@@ -26,15 +26,21 @@ async def test_runs_monitor_and_requests() -> None:
         await pilot.press("p")
         running = fakes[4].run
         await until(pilot, lambda: [p.name for p in running.control.iterdir()] == ["pause"])
-        await pilot.press("r")
-        await until(pilot, lambda: any("at work already" in n.message for n in app._notifications))
+        keys = screen_text(app).splitlines()[-1]
+        assert "p Pause" in keys and "x Stop" in keys and "Resume" not in keys and "Verdict" not in keys
 
-        await pilot.press("left_square_bracket")  # a crashed one: nothing to stop, and no verdict yet
+        await pilot.press("left_square_bracket")  # a crashed one: it can be resumed and nothing else
         await until(pilot, lambda: "✗ crashed" in screen_text(app))
-        await pilot.press("x")
-        await until(pilot, lambda: any("nothing to stop" in n.message for n in app._notifications))
-        await pilot.press("v")
-        await until(pilot, lambda: any("when it has finished" in n.message for n in app._notifications))
+        await until(pilot, lambda: "r Resume" in screen_text(app).splitlines()[-1])
+        keys = screen_text(app).splitlines()[-1]
+        assert not any(word in keys for word in ("Pause", "Stop", "Verdict"))
+        await pilot.press("x", "p", "v")  # what is not offered does nothing
+        assert isinstance(app.screen, MonitorScreen) and not list(fakes[3].run.control.iterdir())
+
+        await pilot.press(*["left_square_bracket"] * 3)
+        await until(pilot, lambda: "✓ finished" in screen_text(app))
+        await until(pilot, lambda: "v Verdict" in screen_text(app).splitlines()[-1])
+        assert "Resume" not in screen_text(app).splitlines()[-1]
 
         await pilot.press("escape")
         assert isinstance(app.screen, RunsScreen)

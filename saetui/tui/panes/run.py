@@ -162,5 +162,10 @@ def facts(status: RunStatus) -> str:
     lines.append(" · ".join(parts))
     if status.message:
         lines.append(status.message)
-    lines.append(f"verdict: {status.verdict} children" if status.verdict else "enter opens the monitor")
+    if status.verdict:
+        lines.append(f"verdict: {status.verdict} children")
+    elif status.state in ("queued", "running"):
+        lines.append("enter opens the monitor; it goes on when you leave")
+    else:
+        lines.append("enter opens the monitor")
     return "\n".join(lines)

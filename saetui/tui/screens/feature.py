@@ -264,7 +264,8 @@ class FeatureScreen(Screen[None]):
         if (recipes := self._recipes(kind)) is not None:
             known = self.contexts.known_for(self.selected)
             pace = cache(partial(self._watch.pace, self.session.made))  # the form asks at every key
-            self.app.push_screen(LaunchScreen(self.session.setup, *recipes, known, pace), launch)
+            d_in = self.session.opened.d_in if self.session.opened else None
+            self.app.push_screen(LaunchScreen(self.session.setup, *recipes, known, pace, d_in), launch)
 
     def on_contexts_pane_known(self) -> None:
         self.show_bar()
@@ -305,6 +306,7 @@ class FeatureScreen(Screen[None]):
 
     def on_pane_grid_changed(self) -> None:
         self.remember(pane=self.grid.active, zoomed=self.grid.zoomed)
+        self.show_hint()
 
     # -- runs
 
@@ -321,7 +323,6 @@ class FeatureScreen(Screen[None]):
         except UserError as error:
             self.notify(str(error), severity="error", timeout=15)
             return
-        self.notify(f"{run.id} is on its way; it goes on when you leave")
         self.run_pane.watch_run(run)
         self.action_pane(5)
 
@@ -381,8 +382,10 @@ class FeatureScreen(Screen[None]):
         if not self.state.hinted and self.children_pane.judged:
             self.remember(hinted=True)
         hint.display = not self.state.hinted
-        if hint.display:
-            hint.update(first_steps(self.session, self.children_pane))
+        if hint.display and hint.content != (
+            step := first_steps(self.session, self.children_pane, self.grid.active)
+        ):
+            hint.update(step)
 
     def remember(self, **values: Any) -> None:
         """Changes the remembered state and writes it down at once (a hang-up leaves no time for it)."""

@@ -26,8 +26,8 @@ def feature_line(session: Session, selected: Selected, known: Contexts | None, b
     return "   ".join(parts)
 
 
-def first_steps(session: Session, children: ChildrenPane) -> str:
-    """The next step for someone who has not yet come to a verdict."""
+def first_steps(session: Session, children: ChildrenPane, active: int) -> str:
+    """The next step for someone who has not yet come to a verdict and is in pane ``active``."""
     if session.state.phase in (Phase.DIED, Phase.REFUSED):
         return "Nothing is lost: what the panes show is from before."
     if session.opened is None:
@@ -35,9 +35,9 @@ def first_steps(session: Session, children: ChildrenPane) -> str:
     if children.grafting:
         return "Children take the feature's place, trained where it fires. esc stops it."
     if children.children_shown:
-        return (
-            "4 shows the children: ↑↓ walks them, enter looks at one. Then v judges: did the feature split?"
-        )
+        if active != children.NUMBER:
+            return f"{children.NUMBER} goes to the children; v judges: did the feature split?"
+        return "↑↓ walks the children, enter looks at one. Then v judges: did the feature split?"
     return (
         "This feature fires in several contexts (2) and on several prompts (1). g splits it now, in seconds."
     )

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Callable
-from dataclasses import Field, fields
+from contextlib import suppress
+from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from textual import events
@@ -21,11 +22,13 @@ from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
+from saetui import settings
 from saetui.errors import UsageError
 from saetui.features.results import Contexts
-from saetui.quantities import duration, percent
+from saetui.quantities import duration, percent, size
 from saetui.runs.launcher import survives_logout
 from saetui.setup import Setup
+from saetui.split.disk import activation_bytes, free_bytes, run_bytes
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.tui.actions import bindings
 
@@ -127,6 +130,7 @@ class LaunchScreen(ModalScreen[Recipe | None]):
 
     BINDINGS = bindings("launch")
     CSS_PATH = "launch.tcss"
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (36, "-tall")]  # noqa: RUF012  (Screen declares it as an instance variable)
 
     everything: reactive[bool] = reactive(False, init=False)
 
@@ -137,15 +141,19 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         defaults: Recipe,
         contexts: Contexts | None,
         pace: Callable[[int], float | None],
+        d_in: int | None,
     ) -> None:
         """``recipe``: what the form begins with. ``defaults``: what the command takes by itself.
         ``contexts``: the target's, if they are known, for what the threshold will keep. ``pace``: tokens a
-        second of an earlier split into so many features, where there was one."""
+        second of an earlier split into so many features, where there was one. ``d_in``: of the model, once it
+        is open."""
         super().__init__()
         self._pace = pace
+        self._d_in = d_in
         self._setup = setup
         self._defaults = defaults
         self._survival = ""
+        self._free: Free | None = None
         self._contexts = contexts
         kind = type(recipe)
         self._kind = kind
@@ -171,13 +179,16 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         self.show_fields()
         self.summarise()
         self._fields[1].control.focus()
-        self.run_worker(self._ask_survival(), group="survival")
-
-    async def _ask_survival(self) -> None:
-        """Whether runs outlive this login: systemd may have to be asked, and may take its time."""
         if self._kind is SplitRecipe:
-            self._survival = await asyncio.to_thread(survives_logout) or "goes on when you log out"
-            self.summarise()
+            self.run_worker(self._ask_machine(), group="machine")
+
+    async def _ask_machine(self) -> None:
+        """Whether runs outlive this login, and how much disk there is: systemd, and a file system that is far
+        away, may take their time."""
+        self._survival = await asyncio.to_thread(survives_logout) or "goes on when you log out"
+        with suppress(OSError):
+            self._free = await asyncio.to_thread(free_space)
+        self.summarise()
 
     def watch_everything(self) -> None:
         self.show_fields()
@@ -207,6 +218,8 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         if isinstance(recipe, SplitRecipe) and (pace := self._pace(recipe.d_sae)):
             took = duration(recipe.tokens / pace)
             lines.append(f"estimate: about {took}, by the last run with {recipe.d_sae:,} features")
+        if isinstance(recipe, SplitRecipe) and self._d_in and self._free:
+            lines.append(disk_line(recipe, self._d_in, self._free))
         if self._survival:
             lines.append(self._survival)
         cost.update("\n".join(lines))
@@ -271,6 +284,30 @@ def costs(recipe: Recipe, known: Contexts | None) -> str:
     above = sum(count for edge, count in bins if edge >= recipe.threshold)
     share = percent(above / known.tokens_read)
     return f"{line}; the target is above {recipe.threshold:g} on {share} of the text"
+
+
+@dataclass(frozen=True)
+class Free:
+    """Bytes: free where runs and where activations are kept, and the most that activations may take."""
+
+    runs: int
+    cache: int
+    cache_limit: int
+
+
+def free_space() -> Free:
+    """OSError where a file system is away."""
+    limit = int(settings.load_settings().cache_gb * 1e9 / 2)
+    return Free(free_bytes(settings.runs_root()), free_bytes(settings.cache_root()), limit)
+
+
+def disk_line(recipe: SplitRecipe, d_in: int, free: Free) -> str:
+    """What the run's folder and the cache of activations will take, and what there is."""
+    run = run_bytes(recipe, d_in)
+    kept = min(activation_bytes(recipe, d_in), free.cache_limit)
+    needed = f"up to {size(run)}" + (f", {size(kept)} in the cache" if kept else "")
+    line = f"disk: {needed}; {size(min(free.runs, free.cache))} free"
+    return f"NOT ENOUGH {line}" if run > free.runs else line
 
 
 def shell_command(setup: Setup, recipe: Recipe, defaults: Recipe) -> str:
