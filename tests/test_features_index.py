@@ -187,27 +187,6 @@ def test_hot_tokens(tmp_path: Path):
     assert none.x.shape == (0, 16) and len(none.row) == 0
 
 
-def test_hot_tokens_are_collected_by_the_pass(tmp_path: Path):
-    """Whether they were asked for before, during or after it."""
-    sae = tiny_sae(bias=-1.0)
-    _, index = opened(tmp_path / "after", sae=sae)
-    index.build(10**9)
-    after = index.hot_tokens(3, 1.0, 10**6)
-    _, other = opened(tmp_path / "during", sae=sae)
-    assert len(other.hot_tokens(3, 1.0, 10**6).x) == 0
-    other.build(3000)
-    few = other.hot_tokens(3, 1.0, 5)
-    assert torch.equal(few.x, after.x[:5])
-    other.build(10**9)
-    other.store.activation_rows = 0  # nothing but what the pass has kept
-    during = other.hot_tokens(3, 1.0, 10**6)
-    assert torch.equal(during.x, after.x) and torch.equal(during.row, after.row)
-    assert during.tokens_read == after.tokens_read == 700 * TOKENS_PER_ROW
-    other.store.activation_rows = 700
-    assert len(other.hot_tokens(3, 2.0, 10**6).x) < len(after.x)
-    assert torch.equal(other.hot_tokens(3, 1.0, 10**6).position, after.position)
-
-
 def test_beyond_the_budget_nothing_changes(tmp_path: Path):
     """Rows whose activations were not stored are computed again, with the same answers."""
     _, whole = opened(tmp_path / "whole")

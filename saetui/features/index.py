@@ -1,12 +1,12 @@
 """The index of a dictionary's features over a corpus: one pass, then every look at a feature is a lookup."""
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -15,17 +15,17 @@ from torch import Tensor
 from saetui.atomic import write_atomic
 from saetui.features import contexts
 from saetui.features.encoder import Encoder, check_feature, encode_feature, encoder_hash
+from saetui.features.postings import Postings
 from saetui.features.results import Contexts, Densities
 from saetui.features.row_store import RowStore, try_lock
 from saetui.features.statistics import FeatureStatistics
 
 SAVE_EVERY = 10.0
 """Seconds between two savings of a pass: what a crash costs at most."""
+_VERSION = "2"
+"""Of what is saved: raise it when the meaning of the files changes."""
 _SCAN = 4096
 """Tokens encoded at once when stored activations are scanned: what fits a core's cache."""
-
-_MOST_HOT = 65_536
-"""Hot tokens of one feature that a pass collects."""
 
 Progress = Callable[[int, int], None]
 """Called with the tokens read so far and the tokens wanted; may raise to stop, which loses nothing."""
@@ -43,21 +43,16 @@ class HotTokens:
     tokens_read: int
 
 
-class _HotFeature:
-    """The hot tokens of one feature in the rows before ``rows``."""
+@dataclass(frozen=True)
+class Kept:
+    """What a filter by one feature keeps of the tokens that have been indexed."""
 
-    def __init__(self, feature: int, threshold: float) -> None:
-        self.feature, self.threshold = feature, threshold
-        self.rows = self.count = 0
-        self.found: list[tuple[Tensor, Tensor, Tensor]] = []
-
-    def take(self, encoder: Encoder, x: Tensor, places: Tensor, rows: int) -> None:
-        """Goes on with the tokens ``x [n, d_in]`` of the rows up to ``rows``."""
-        activation = encode_feature(encoder, x, self.feature)
-        hot = activation > self.threshold
-        self.found.append((x[hot], places[hot], activation[hot]))
-        self.count += len(self.found[-1][1])
-        self.rows = rows
+    tokens_read: int
+    """Tokens that this is counted on, BOS not counted."""
+    tokens: float
+    """Share of them on which the feature is above the threshold, and …"""
+    rows: float
+    """… of their rows, those with such a token."""
 
 
 class FeatureIndex:
@@ -82,9 +77,7 @@ class FeatureIndex:
         self.folder.mkdir(exist_ok=True)
         self._lock = try_lock(self.folder)
         self._saved_at = monotonic()
-        self._hot: _HotFeature | None = None
-        """Of the feature that was asked for last; a pass goes on collecting them."""
-        self._hot_lock = threading.Lock()
+        self.postings = Postings(self.folder, encoder.d_sae, writes=self._lock is not None)
         self._load()
 
     @property
@@ -102,11 +95,8 @@ class FeatureIndex:
         if len(x):
             stop = self.rows_read + len(x)
             places, tokens = self.store.places(self.rows_read, stop), x[:, self.store.first :].flatten(0, 1)
-            self.statistics.add(self.encoder.encode(tokens), places)
-            if self._hot_lock.acquire(blocking=False):  # whoever holds it reads on from the store
-                if self._hot is not None and self._hot.rows == self.rows_read and self._hot.count < _MOST_HOT:
-                    self._hot.take(self.encoder, tokens, places, stop)
-                self._hot_lock.release()
+            fired = self.statistics.add(self.encoder.encode(tokens), places)
+            self.postings.add(fired, stop * self.store.seq_len)
             self.rows_read = stop
         self.ended = len(x) < self._step_rows
         if self.complete or monotonic() - self._saved_at > SAVE_EVERY:
@@ -126,16 +116,19 @@ class FeatureIndex:
         self._saved_at = monotonic()
         if self._lock is None:
             return
-        about = {"rows": str(self.rows_read), "ended": str(int(self.ended))}
+        about = {"version": _VERSION, "rows": str(self.rows_read), "ended": str(int(self.ended))}
         try:
             self.store.save()
-            write_atomic(self._file, save(self.statistics.tensors(), about))
+            fired = {f"postings.{name}": tensor for name, tensor in self.postings.save().items()}
+            write_atomic(self._file, save(self.statistics.tensors() | fired, about))
         except OSError as error:
             self.store.warning = f"{self.folder}: {error.strerror}; the index is not kept"
+        self.store.warning = self.store.warning or self.postings.warning
 
     def close(self) -> None:
         """Saves, and lets another process write. The row store stays open."""
         self.save()
+        self.postings.close()
         if self._lock:
             self._lock.close()
             self._lock = None
@@ -180,41 +173,71 @@ class FeatureIndex:
     def hot_tokens(self, feature: int, threshold: float, limit: int) -> HotTokens:
         """The first ``limit`` tokens on which ``feature`` is above ``threshold``, BOS left out.
 
-        Reads what the row store holds, not more: a matrix-vector product over the stored activations. What
-        was found for a feature is kept until another is asked for, and the pass adds to it, so that asking
-        again costs nothing.
+        Only of tokens whose activations the row store has: looked up as far as the feature's firings are
+        kept, and found by a scan behind that.
         """
         check_feature(self.encoder, feature, self.name)
-        with self._hot_lock:
-            hot = self._hot
-            if hot is None or (hot.feature, hot.threshold) != (feature, threshold):
-                hot = self._hot = _HotFeature(feature, threshold)
-            for places, x in stored_tokens(self.store, hot.rows):
-                if hot.count >= limit:
+        store, seq = self.store, self.store.seq_len
+        end = store.activation_rows * seq
+        places, activations = self.postings.of(feature)
+        # What rounding may have brought below the threshold is looked at too.
+        near = torch.from_numpy(places[(activations >= threshold * (1 - 2**-10)) & (places < end)])
+        until = min(self.postings.until(feature), end) // seq
+        none = torch.empty(0, device=store.lm.device)
+        found = [(none.reshape(0, store.lm.d_in), none.long(), none)]
+        count = 0
+
+        def take(x: Tensor, places: Tensor) -> None:
+            nonlocal count
+            activation = encode_feature(self.encoder, x, feature)
+            hot = activation > threshold
+            found.append((x[hot], places[hot], activation[hot]))
+            count += len(found[-1][1])
+
+        while len(near) and count < limit:
+            now, near = near[: limit - count], near[limit - count :]
+            take(store.activations_at(now), now.to(none.device))
+        read = until if count < limit else int(found[-1][1][-1]) // seq + 1
+        if count < limit:
+            for scanned, x in stored_tokens(store, until):
+                take(x, scanned)
+                read = int(scanned[-1]) // seq + 1
+                if count >= limit:
                     break
-                hot.take(self.encoder, x, places, int(places[-1]) // self.store.seq_len + 1)
-            none = torch.empty(0, device=self.store.lm.device)
-            start = (none.reshape(0, self.store.lm.d_in), none.long(), none)
-            x, places, activation = (torch.cat(part) for part in zip(start, *hot.found, strict=True))
-            hot.found = [(x, places, activation)]  # cat makes a copy: not of all the parts each time
-            seq, read = self.store.seq_len, hot.rows * self.store.tokens_per_row
-        return HotTokens(x[:limit], places[:limit] // seq, places[:limit] % seq, activation[:limit], read)
+        x, at, activation = (torch.cat(part)[:limit] for part in zip(*found, strict=True))
+        return HotTokens(x, at // seq, at % seq, activation, read * store.tokens_per_row)
+
+    def kept(self, feature: int, threshold: float) -> Kept:
+        """What a filter that wants ``feature`` above ``threshold`` keeps, as far as its firings are kept."""
+        check_feature(self.encoder, feature, self.name)
+        places, activations = self.postings.of(feature)
+        hot = places[activations > threshold]
+        rows = self.postings.until(feature) // self.store.seq_len
+        read = rows * self.store.tokens_per_row
+        hot_rows = len(np.unique(hot // self.store.seq_len))
+        return Kept(read, len(hot) / max(read, 1), hot_rows / max(rows, 1))
 
     @property
     def _file(self) -> Path:
         return self.folder / "index.safetensors"
 
     def _load(self) -> None:
-        if not self._file.exists():
-            return
         try:
             with safe_open(self._file, framework="pt") as file:
                 about = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError):
-            return  # a cache: what cannot be read is built again
-        self.rows_read, self.ended = int(about["rows"]), bool(int(about["ended"]))
-        self.statistics.load(tensors, self.tokens_read)
+            if about["version"] != _VERSION:
+                raise ValueError("made by another version")
+            rows, ended = int(about["rows"]), bool(int(about["ended"]))
+            self.postings.load(_under("postings.", tensors))
+            self.statistics.load(tensors, rows * self.store.tokens_per_row)
+            self.rows_read, self.ended = rows, ended
+        except (OSError, SafetensorError, KeyError, ValueError):
+            self.postings.clear()  # a cache: what is not there, or cannot be read, is built anew
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def stored_tokens(

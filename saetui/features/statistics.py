@@ -47,8 +47,9 @@ class FeatureStatistics:
         self.exponent = torch.full((d_sae,), _NONE, dtype=torch.int32, device=device)
         self._lock = threading.Lock()  # tokens, histogram and exponent change together
 
-    def add(self, f: Tensor, places: Tensor, tokens: int | None = None) -> None:
-        """Feature activations ``[n, d_sae]`` of the tokens at ``places [n]``, rising from call to call.
+    def add(self, f: Tensor, places: Tensor, tokens: int | None = None) -> Entries:
+        """Feature activations ``[n, d_sae]`` of the tokens at ``places [n]``, rising from call to call; their
+        firings, in that order.
 
         ``tokens``: how many these stand for, where tokens on which nothing fires are left out.
         """
@@ -57,8 +58,10 @@ class FeatureStatistics:
         with self._lock:
             self._count(feature, activation)
             self.tokens += len(f) if tokens is None else tokens
-        self.top.offer(Entries(feature, place, activation, activation))
+        fired = Entries(feature, place, activation, activation)
+        self.top.offer(fired)
         self.sample.offer(Entries(feature, place, lot(feature, place), activation))
+        return fired
 
     def counts(self, feature: int) -> Counts:
         """Histogram and counts of one feature."""
@@ -83,18 +86,23 @@ class FeatureStatistics:
         return self.top.highest()
 
     def tensors(self) -> dict[str, Tensor]:
-        """State for a file; ``load`` takes it back."""
+        """State for a file, without what follows from the rest; ``load`` takes it back."""
         parts = {"histogram": self.histogram, "exponent": self.exponent}
-        parts |= {f"top.{name}": value for name, value in self.top.tensors().items()}
-        parts |= {f"sample.{name}": value for name, value in self.sample.tensors().items()}
-        return {name: value.cpu().contiguous() for name, value in parts.items()}
+        parts |= {f"top.{name}": value for name, value in self.top.tensors().items() if name != "score"}
+        parts |= {f"sample.{name}": value for name, value in self.sample.tensors().items() if name != "score"}
+        return {name: _narrowed(value).cpu().contiguous() for name, value in parts.items()}
 
     def load(self, tensors: dict[str, Tensor], tokens: int) -> None:
         device = self.histogram.device
+        loaded = {name: value.to(device) for name, value in tensors.items()}
         self.tokens = tokens
-        self.histogram, self.exponent = tensors["histogram"].to(device), tensors["exponent"].to(device)
-        for prefix, best in (("top.", self.top), ("sample.", self.sample)):
-            best.load({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+        self.histogram, self.exponent = loaded["histogram"].long(), loaded["exponent"]
+        place, activation = loaded["top.place"].long(), loaded["top.activation"]
+        self.top.load({"score": activation, "place": place, "activation": activation})
+        place, activation = loaded["sample.place"].long(), loaded["sample.activation"]
+        feature = torch.arange(self.d_sae, device=device)[:, None].expand_as(place)
+        score = lot(feature, place).where(place >= 0, 0.0)
+        self.sample.load({"score": score, "place": place, "activation": activation})
 
     def _count(self, feature: Tensor, activation: Tensor) -> None:
         highest = torch.zeros(self.d_sae, device=activation.device)
@@ -112,6 +120,13 @@ class FeatureStatistics:
             pairs = self.histogram[small].view(-1, BINS // 2, 2).sum(-1)
             self.histogram[small] = torch.cat([pairs, torch.zeros_like(pairs)], dim=-1)
             self.exponent[small] += 1
+
+
+def _narrowed(counts: Tensor) -> Tensor:
+    """Integers as int32 where they all fit."""
+    if counts.dtype != torch.int64 or (counts.numel() and counts.max() >= 2**31):
+        return counts
+    return counts.int()
 
 
 _NONE = -1000
