@@ -108,7 +108,7 @@ def test_a_graft_and_a_wide_run_from_the_shell(runs: tuple[Run, Run]) -> None:
     assert found["first"]["only"] == [4] and found["second"]["only"] == []
     assert found["first"]["cost"] == {
         "tokens": 80, "tokens_read": 5000, "tokens_computed": 5000, "lm_s": 2.0, "sae_s": 1.5, "wall_s": None,
-        "lm_cpu_s": None, "sae_cpu_s": None,
+        "lm_cpu_s": None, "sae_cpu_s": None, "gpu": False,
     }  # fmt: skip
     assert cost(wide) == Cost(4096, 9000, 9000, 3.0, 4.0, None)
     lines = shell(grafted.id, wide.id).stdout.splitlines()

@@ -109,6 +109,24 @@ def test_plots_put_points_where_they_belong() -> None:
     assert line_plot([Series("none", [])], "x", "y") == "" == scatter_plot([], "x", "y")
 
 
+def test_a_line_has_its_spread_behind_it_and_a_legend_that_wraps() -> None:
+    names = [f"a rather long name, number {i}" for i in range(8)]
+    band = [(0.0, 0.5, 2.0), (1.0, 1.0, 9.0)]
+    series = [Series(name, [(0, 1), (1, 2)], i, band=band if i == 0 else ()) for i, name in enumerate(names)]
+    root = ElementTree.fromstring(line_plot(series, "x", "y"))
+    space = "{http://www.w3.org/2000/svg}"
+    (polygon,) = root.iter(f"{space}polygon")
+    ends = [tuple(map(float, point.split(","))) for point in polygon.attrib["points"].split()]
+    assert len(ends) == 4 and min(y for _, y in ends) > 0, "the axis reaches as high as the band"
+    texts = {
+        text.text: (float(text.attrib["x"]), float(text.attrib["y"])) for text in root.iter(f"{space}text")
+    }
+    assert all(texts[name][0] + 7 * len(name) <= WIDTH for name in names)
+    assert all(texts[name][1] < float(root.attrib["height"]) for name in names)
+    dashes = [line.attrib.get("stroke-dasharray") for line in root.iter(f"{space}polyline")]
+    assert [bool(dash) for dash in dashes] == [False] * 6 + [True] * 2, "colours are used up"
+
+
 def test_a_context_shows_where_its_feature_fires() -> None:
     page = html.render(Document("t", [ContextBlock([CONTEXT])]))
     assert page.count("background: rgba(var(--hot), 0.65)") == 1, "the strongest token"
@@ -133,6 +151,7 @@ def run() -> Run:
             context.metric(tokens=tokens + 10, loss=5.0, lm_s=1.0, sae_s=1.0, tokens_read=tokens * 2)
     (run.folder / "sae").mkdir()
     (run.folder / "sae" / "cfg.json").write_text("{}")
+    (run.folder / "sae" / "sae_weights.safetensors").touch()
     return run
 
 
@@ -168,37 +187,30 @@ def test_a_study_is_its_tables_and_the_median_over_seeds(run: Run) -> None:
     for seed, f1 in ((1, 0.2), (2, 0.8), (3, 0.4)):
         cell = Cell(f"a.f7.s{seed}", "a", "", {**SplitRecipe(target=7, d_sae=64).to_dict(), "seed": seed})
         cost = Cost(2000, 4000, 4000, 1.0, 1.0, 2.0)
-        result = CellResult(
-            cell,
-            run.id,
-            "finished",
-            None,
-            None,
-            None,
-            (),
-            None,
-            "split",
-            {"count": f1},
-            0.5,
-            3.0,
-            None,
-            0.1,
-            cost,
-        )
+        result = CellResult(cell, run.id, "finished", f1={"count": f1}, fvu=0.5, l0=3.0, dead=0.1, cost=cost)
         cells.append(result)
-        points = tuple(CurvePoint(t, 2 * t, 1.0, f1 * t / 2000, 1, 1, 0.5) for t in (1000, 2000))
+        points = tuple(CurvePoint(t, 2 * t, 1.0, 1.0, f1 * t / 2000, None, 1, 1, 0.5) for t in (1000, 2000))
         curves.append(QualityCurve(cell.id, "a", 7, seed, points))
     report = StudyReport(
-        "mine", "A title", "split", {"model": "synthetic"}, tuple(cells), (), tuple(curves), (), ()
+        "mine", "A title", "split", {"model": "synthetic"}, tuple(cells), (), tuple(curves), (), (), ()
     )
-    document = report_document(report, [run])
+    document = report_document(report, [run], f'title = "A title"\n# {HOSTILE}')
     (plot,) = [block for block in document.blocks if isinstance(block, Plot)]
-    expected = line_plot([Series("a", [(1000, 0.2), (2000, 0.4)])], "tokens trained on", "mean F1")
+    measure = "mean F1 of the expected children"
+    expected = line_plot([Series("a", [(1000, 0.2), (2000, 0.4)])], "tokens trained on", measure)
     assert plot.svg == expected, "the median of 0.2, 0.4 and 0.8"
     text = markdown.render(document)
     assert text.startswith("# mine: a study of 3 runs\n\nA title. 3 of 3 runs are finished.")
-    for part in ("| m0del |", "| model | synthetic |", "44136fa355b3"):
-        assert part in text
+    for part in (
+        "| m0del |",
+        "| model | synthetic |",
+        "e3b0c44298fc",
+        "| d\\_sae | 64 |",
+        'title = "A title"',
+    ):
+        assert part in text or part.replace("\\", "") in text, part
+    assert "| seed |" not in text.partition("Recipe of every run")[2], "it is not every run's"
+    assert "child 12" in text, "without criteria the split report is the evidence"
     Checked(html.render(replace(document, title=HOSTILE)))
 
 
@@ -220,7 +232,9 @@ def test_a_study_is_exported_by_its_name(tmp_path: Path) -> None:
     ]
     page = export(study.name, "--format", "html").stdout
     assert "1 of 2 runs are finished" in "".join(Checked(page).text)
-    assert json.loads(export(study.name, "--format", "json").stdout)["cells"][0]["run"] == run.id
+    values = json.loads(export(study.name, "--format", "json").stdout)
+    assert values["cells"][0]["run"] == run.id and values["made"][run.id]["versions"] == run.manifest.versions
+    assert values["file"] == study.text and "[axes]" in values["file"]
 
 
 def test_a_name_that_is_neither_run_nor_study() -> None:

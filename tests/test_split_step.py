@@ -1,6 +1,7 @@
 """The hand-written step against autograd, in double precision and over several steps."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from saetui.sae.sae import SAE
 from saetui.split.loss import sae_loss, silent_feature, training_target
-from saetui.split.matmul import choose_matmul
+from saetui.split.matmul import Matmul, choose_matmul, settled_matmul
 from saetui.split.recipe import DecoderNorm, Loss, Reduction, SplitRecipe
 from saetui.split.step import DENSE_ABOVE, SPARSE_BELOW, TrainStep
 from tests.split_support import random_sae, relative
@@ -182,6 +183,26 @@ def test_the_choice_of_a_matmul_engine_is_exact() -> None:
         found = choose_matmul(64, 32, 128)
         assert relative(x @ W, exact) < 1e-6
         assert found.engine == "default" or (found.error < 1e-6 and found.speedup > 1)
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = before  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_choice_stays_whatever_the_clock_says_later(
+    isolated_places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.backends.mkldnn.matmul.fp32_precision  # pyright: ignore[reportAttributeAccessIssue]
+    measured: list[int] = []
+
+    def choose(rows: int, d_in: int, d_sae: int) -> Matmul:
+        measured.append(d_in)
+        return Matmul("onednn" if len(measured) == 1 else "default", 0.0, 1.1)
+
+    monkeypatch.setattr("saetui.split.matmul.choose_matmul", choose)
+    try:
+        assert [settled_matmul(64, 32, d_sae).engine for d_sae in (128, 32)] == ["onednn", "onednn"]
+        assert settled_matmul(64, 48, 128).engine == "default" and measured == [32, 48]
+        (isolated_places / "cache" / "matmul.json").write_text("[1")
+        assert settled_matmul(64, 32, 128).engine == "default"
     finally:
         torch.backends.mkldnn.matmul.fp32_precision = before  # pyright: ignore[reportAttributeAccessIssue]
 

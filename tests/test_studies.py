@@ -179,7 +179,9 @@ def test_a_study_trained_judged_and_reported(tmp_path: Path) -> None:
         assert cell.cost.tokens_read == cell.cost.tokens_computed == last["tokens_read"] > 4096
         assert cell.children == 3 and cell.run == run.id and cell.by == "judge"
     assert [len(curve.points) for curve in report.curves] == [3, 3]  # before, at half, at the end
-    assert {(r.data, r.init) for r in report.filtering} == {("filtered", "narrow"), ("all", "random")}
+    assert {(r.data, r.init) for r in report.filtering} == {("filtered row", "narrow"), ("all", "random")}
+    assert [point.passed for curve in report.curves for point in curve.points[:1]] == [None, None]
+    assert all(c.points[-1].passed == r.passed for c, r in zip(report.curves, report.cells, strict=True))
     assert {r.row for r in report.replacing} == {"filtered"} and all(r.led == 1 for r in report.replacing)
 
     rows = list(csv.DictReader(io.StringIO(saetui("study", "report", "tiny", "--csv").stdout)))

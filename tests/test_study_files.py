@@ -1,16 +1,20 @@
 """Study files: what they come to, and what is said about the mistakes in them."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
 
 from saetui.embedded import world
 from saetui.errors import UsageError
-from saetui.loading import load_sae
+from saetui.features.row_store import RowStore
+from saetui.loading import load_lm, load_sae, open_rows
 from saetui.studies.cells import expand
 from saetui.studies.conductor import by_turns
 from saetui.studies.file import load_study_file
 from saetui.studies.shipped import shipped
+from saetui.studies.thresholds import TOKENS, measured_thresholds
 from tests.studies_support import SETUP, cells_of, write
 
 
@@ -174,3 +178,35 @@ def test_runs_go_seed_by_seed_so_that_what_is_there_compares() -> None:
     assert [cell.row for cell in first[:12]] == list(dict.fromkeys(cell.row for cell in cells))
     left = by_turns(cells, [cell for cell in cells if cell.seed != 1 or cell.row != cells[0].row])
     assert left == first[1:]
+
+
+def test_a_target_for_which_nobody_says_a_threshold_gets_a_measured_one(tmp_path: Path) -> None:
+    text = "[[target]]\ntarget = 3\nthreshold = 0.5\n[[target]]\ntarget = 5\n[[target]]\ntarget = 49\n"
+    file = load_study_file(write(tmp_path, text))
+    narrow = load_sae(SETUP)
+    asked: list[int] = []
+
+    def threshold_of(target: int) -> float:
+        asked.append(target)
+        return 1.25
+
+    found = [cell.recipe["threshold"] for cell in expand(file, SETUP, {}, narrow, threshold_of)]
+    assert found == [0.5, 1.25, world("synthetic").threshold] and asked == [5]
+    assert [c.recipe["threshold"] for c in expand(file, SETUP, {"threshold": 2.0}, narrow, threshold_of)] == [
+        0.5,
+        2.0,
+        2.0,
+    ]
+
+
+def test_a_measured_threshold_is_a_fifth_of_the_strongest_activation_and_stays_so() -> None:
+    narrow = load_sae(SETUP)
+    lm = load_lm(SETUP)
+    rows = open_rows(SETUP, lm.tokenizer, "train")
+    tokens = torch.from_numpy(rows.read(0, TOKENS // 47).astype("int64"))
+    x = lm.activations(tokens)[:, 1:].half().float()
+    first = measured_thresholds(SETUP, narrow)(5)
+    assert first == pytest.approx(float(narrow.encode_feature(x, 5).max()) / 5, rel=0.05)
+    with closing(RowStore(lm, rows)) as store:
+        store.read(0, 3000)  # more is indexed now
+    assert measured_thresholds(SETUP, narrow)(5) == first

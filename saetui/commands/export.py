@@ -10,7 +10,7 @@ from saetui.commands.output import csv_text, jsonable, say
 from saetui.errors import UsageError, UserError
 from saetui.reports import html, markdown
 from saetui.reports.run import curve_records, run_document, run_values
-from saetui.reports.study import study_document
+from saetui.reports.study import study_document, study_values
 from saetui.runs.store import Run, find_run
 from saetui.settings import runs_root
 from saetui.studies.store import Study, find_study, list_studies
@@ -66,11 +66,7 @@ def _find(name: str) -> Run | Study:
 
 
 def _values(subject: Run | Study) -> Any:
-    if isinstance(subject, Run):
-        return run_values(subject)
-    from saetui.studies.report import study_report
-
-    return study_report(subject)
+    return run_values(subject) if isinstance(subject, Run) else study_values(subject)
 
 
 def _records(subject: Run | Study) -> list[dict[str, Any]]:

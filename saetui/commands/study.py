@@ -27,7 +27,7 @@ from saetui.studies.status import CellStatus, StudyStatus, study_status
 from saetui.studies.store import FOLDER, Plan, Study, find_study, list_studies, save_study
 from saetui.toml_file import check_keys
 
-_LOOK_S = 0.5
+_LOOK_S = 1.0
 _EXIT_CODES = {"finished": 0, "failed": 1, "unfinished": 3}
 
 
@@ -211,10 +211,12 @@ def _values(settings: tuple[str, ...], file: StudyFile) -> dict[str, Any]:
 def _plan(file: StudyFile, path: Path, given: dict[str, Any], values: dict[str, Any]) -> Plan:
     from saetui.loading import load_sae
     from saetui.studies.cells import expand
+    from saetui.studies.thresholds import measured_thresholds
 
     in_file = Setup.from_dict({"model": "real"} | file.setup).anchored(path.resolve().parent)
     setup = Setup.from_dict(in_file.to_dict() | given).anchored(Path.cwd())
-    return Plan.of(file, setup, expand(file, setup, values, load_sae(setup)))
+    narrow = load_sae(setup)
+    return Plan.of(file, setup, expand(file, setup, values, narrow, measured_thresholds(setup, narrow)))
 
 
 def _name(path: Path, file: StudyFile, plan: Plan) -> str:

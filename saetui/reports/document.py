@@ -18,6 +18,13 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Code:
+    """``text`` as it is, line by line."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Table:
     """``note`` says how its numbers are to be read."""
 
@@ -46,7 +53,7 @@ class Plot:
     svg: str
 
 
-Block = Heading | Text | Table | ContextBlock | Plot
+Block = Heading | Text | Code | Table | ContextBlock | Plot
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from html import escape
 
 from saetui.features.results import Context
-from saetui.reports.document import Block, ContextBlock, Document, Heading, Plot, Table, Text
+from saetui.reports.document import Block, Code, ContextBlock, Document, Heading, Plot, Table, Text
 from saetui.visible import visible
 
 _STYLE = """
@@ -15,6 +15,7 @@ th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); text-align:
 th { font-weight: 600; } td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .note { color: var(--soft); } figure { margin: 1rem 0; } figcaption { font-weight: 600; }
 svg { max-width: 100%; height: auto; }
+pre { font: 13px/1.5 ui-monospace, monospace; overflow-x: auto; }
 .contexts { font: 13px/1.6 ui-monospace, monospace; margin: .5rem 0; padding: 0; overflow-x: auto; }
 .contexts li { white-space: pre; } .contexts b { outline: 1px solid currentColor; font-weight: inherit; }
 .contexts i { color: var(--soft); font-style: normal; }
@@ -38,6 +39,8 @@ def _block(block: Block) -> str:
             return f"<h{block.level}>{escape(block.text)}</h{block.level}>"
         case Text():
             return f"<p>{escape(block.text)}</p>"
+        case Code():
+            return f"<pre>{escape(block.text)}</pre>"
         case Table():
             return _table(block)
         case ContextBlock():

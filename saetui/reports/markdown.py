@@ -2,7 +2,7 @@
 
 import re
 
-from saetui.reports.document import Block, ContextBlock, Document, Heading, Table, Text
+from saetui.reports.document import Block, Code, ContextBlock, Document, Heading, Table, Text
 from saetui.reports.verdict_text import context_text
 
 
@@ -32,6 +32,8 @@ def _block(block: Block) -> str:
             return f"{'#' * block.level} {escape(block.text)}"
         case Text():
             return escape(block.text)
+        case Code():
+            return _fenced(block.text.splitlines())
         case Table():
             return table(block)
         case ContextBlock():
@@ -45,6 +47,10 @@ def _listing(block: ContextBlock) -> str:
         f"{mark} {context_text(context)}" if mark else context_text(context)
         for mark, context in block.marked()
     ]
+    return _fenced(lines)
+
+
+def _fenced(lines: list[str]) -> str:
     longest = max((len(found) for line in lines for found in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     return "\n".join([fence, *lines, fence]) if lines else ""

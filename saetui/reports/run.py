@@ -95,8 +95,7 @@ def run_document(run: Run) -> Document:
         rows = [(f"{mark.feature} of {mark.sae}", mark.note) for mark in noted]
         blocks.append(Table("Notes on its features", ("feature", "note"), rows))
     blocks += verdict_blocks(read_review(run.folder))
-    if values["report"]:
-        blocks += _report(decode(SplitReport, values["report"]))
+    blocks += report_blocks(values["report"])
     blocks += _plots(run)
     blocks += _ungated(values["events"])
     blocks += [
@@ -187,6 +186,11 @@ def _child(review: Review, child: ChildVerdict) -> list[Block]:
             evidence.append(Text("Boosted: " + "   ".join(words)))
     table = Table("", ("criterion", "number", "holds", "by", "evidence"), rows)
     return [Heading(f"{child.child}: {feature}, {word}", 3), table, *evidence]
+
+
+def report_blocks(stored: dict[str, Any] | None) -> list[Block]:
+    """A split report, as ``read_report`` gives it; nothing where there is none."""
+    return _report(decode(SplitReport, stored)) if stored else []
 
 
 def _report(report: SplitReport) -> list[Block]:

@@ -1,73 +1,77 @@
 """A study as a document: its tables, split quality against tokens, and the evidence of one run a row."""
 
-from statistics import median
+from dataclasses import asdict
 from typing import Any
 
-from saetui.reports.document import Block, Document, Heading, Plot, Table, Text
-from saetui.reports.run import pairs, run_values, verdict_blocks
+from saetui.reports.document import Block, Code, Document, Heading, Table, Text
+from saetui.reports.run import pairs, report_blocks, run_values, verdict_blocks
+from saetui.reports.study_plots import plots
 from saetui.reports.study_tables import tables
-from saetui.reports.svg import Series, line_plot
 from saetui.runs.store import Run
 from saetui.split.review import read_review
 from saetui.studies.report import study_report
-from saetui.studies.results import QualityCurve, StudyReport
+from saetui.studies.results import StudyReport
 from saetui.studies.store import Study
+from saetui.studies.verdicts import read_report
+
+_WEIGHTS = ".safetensors"
 
 
 def study_document(study: Study) -> Document:
     """What there is of it now. UserError where the study's plan is missing or damaged."""
-    report = study_report(study)
-    return report_document(report, [run for run in study.runs().values() if run.state() == "finished"])
+    finished = [run for run in study.runs().values() if run.state() == "finished"]
+    return report_document(study_report(study), finished, study.text)
 
 
-def report_document(report: StudyReport, finished: list[Run]) -> Document:
-    """The document of a report with its ``finished`` runs, in the order of its cells."""
+def study_values(study: Study) -> dict[str, Any]:
+    """Everything that is exported, as plain values: the report, the study's ``file`` and, by run, versions,
+    inputs and files with their hashes."""
+    made = {
+        run.id: {key: run_values(run)[key] for key in ("versions", "inputs", "files")}
+        for run in study.runs().values()
+        if run.state() == "finished"
+    }
+    return {**asdict(study_report(study)), "file": study.text, "made": made}
+
+
+def report_document(report: StudyReport, finished: list[Run], text: str = "") -> Document:
+    """The document of a report with its ``finished`` runs, in the order of its cells, and the ``text`` of the
+    study's file."""
     done = sum(cell.state == "finished" for cell in report.cells)
     blocks: list[Block] = [Text(f"{report.title}. {done} of {len(report.cells)} runs are finished.")]
-    blocks += tables(report)
-    blocks += _plots(report)
+    *summary, runs = tables(report)
+    blocks += summary
+    blocks += plots(report)
+    blocks += [Heading("Run by run"), runs]
     blocks += _evidence(report, {run.id: run for run in finished})
     blocks += [
         Heading("How it was made"),
+        *([Text("The study's file:"), Code(text)] if text else []),
         Table("Setup", ("option", "value"), pairs({k: v for k, v in report.setup.items() if v})),
+        Table("Recipe of every run", ("option", "value"), pairs(_shared_recipe(report))),
         *_provenance(finished),
     ]
     return Document(f"{report.name}: a study of {len(report.cells)} runs", blocks)
 
 
-def _plots(report: StudyReport) -> list[Block]:
-    """One plot a target: the median over seeds, a line a row."""
-    plots: list[Block] = []
-    for target in dict.fromkeys(curve.target for curve in report.curves):
-        of_target = [curve for curve in report.curves if curve.target == target]
-        by_row: dict[str, list[QualityCurve]] = {}
-        for curve in of_target:
-            by_row.setdefault(curve.row, []).append(curve)
-        series = [Series(row, _median(curves), colour) for colour, (row, curves) in enumerate(by_row.items())]
-        if any(len(one.points) > 1 for one in series):
-            name = f"Feature {target}: mean F1 of the expected children"
-            plots.append(Plot(name, line_plot(series, "tokens trained on", "mean F1")))
-    return [Heading("Split quality against tokens"), *plots] if plots else []
-
-
-def _median(curves: list[QualityCurve]) -> list[tuple[float, float]]:
-    """The median over seeds at every number of tokens at which one was evaluated."""
-    at: dict[int, list[float]] = {}
-    for curve in curves:
-        for point in curve.points:
-            if point.mean_f1 is not None:
-                at.setdefault(point.tokens, []).append(point.mean_f1)
-    return [(tokens, median(values)) for tokens, values in sorted(at.items())]
+def _shared_recipe(report: StudyReport) -> dict[str, Any]:
+    """The options that all runs have alike; in the others they differ by row or seed."""
+    recipes = [cell.cell.recipe for cell in report.cells]
+    return {key: value for key, value in recipes[0].items() if all(r.get(key) == value for r in recipes)}
 
 
 def _evidence(report: StudyReport, finished: dict[str, Run]) -> list[Block]:
-    """The verdict with its contexts for the first finished and judged run of every row and target."""
+    """The verdict, or the split report, with its contexts: of the first finished run of every row and
+    target that has one."""
     blocks: list[Block] = []
     seen: set[tuple[str, int]] = set()
     for cell in report.cells:
         key = cell.cell.row, cell.cell.target
         run = finished.get(cell.run or "")
-        if key in seen or run is None or not (found := verdict_blocks(read_review(run.folder))):
+        if key in seen or run is None:
+            continue
+        found = verdict_blocks(read_review(run.folder)) or report_blocks(read_report(run.folder))
+        if not found:
             continue
         seen.add(key)
         blocks += [Heading(f"{cell.cell.id}: {run.id}"), *found]
@@ -82,7 +86,7 @@ def _provenance(finished: list[Run]) -> list[Block]:
         found: dict[str, dict[Any, None]] = {}
         for one in values:
             for name, value in (one[key] or {}).items():
-                found.setdefault(name, {})[value] = None
+                found.setdefault(name, {}).update({value: None} if value else {})
         if found:
             rows = [(name, ", ".join(map(str, known))) for name, known in found.items()]
             blocks.append(Table(title, ("what", "value"), rows))
@@ -90,5 +94,6 @@ def _provenance(finished: list[Run]) -> list[Block]:
         (one["id"], file["path"], str(file["bytes"]), file["sha256"])
         for one in values
         for file in one["files"]
+        if file["path"].endswith(_WEIGHTS)
     ]
     return [*blocks, Table("Files", ("run", "file", "bytes", "sha256"), files)] if files else blocks

@@ -1,46 +1,58 @@
 """A study's results as tables of text, for a terminal, a document and a spreadsheet."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from saetui.quantities import duration, si
+from saetui.quantities import si
 from saetui.reports.document import Table
+from saetui.reports.filter_tables import course_tables, filter_table, until_table
+from saetui.reports.spread import number, over, share
+from saetui.studies.reading import data_of
 from saetui.studies.results import (
     CellResult,
-    FilterResult,
-    Over,
+    EffectResult,
+    Found,
     QualityCurve,
     ReplacingResult,
     RowResult,
     StudyReport,
 )
 
-Form = Callable[[float], str]
 _NOT_AXES = "–"
 
 
 def tables(report: StudyReport) -> list[Table]:
-    """All tables that have a row."""
-    found = [cells_table(report.cells)]
+    """All tables that have a row: what came out first, run by run last."""
+    found: list[Table] = []
     if len(report.rows) < len(report.cells):
         found.append(rows_table(report.rows))
+    if report.effects:
+        found.append(effects_table(report.effects))
     if report.filtering:
-        found.append(filter_table(report.filtering))
+        found += [filter_table(report.filtering), until_table(report.filtering)]
+        found += course_tables(report.filtering)
     if report.replacing:
         found.append(replacing_table(report.replacing))
-    return found
+    return [*found, cells_table(report.cells)]
+
+
+SECONDS = "seconds: of reading, forwards, filter and steps, in CPU time (on a GPU: wall time)."
+_TOKENS = ("tokens_read", "tokens_computed", "tokens")
+_COST_HEADINGS = ("read", "computed", "trained", "seconds")
 
 
 def cells_table(cells: Sequence[CellResult]) -> Table:
     """Row for row as in the seed: the recipe's axes, then what came out and what it cost."""
     several = len({cell.cell.target for cell in cells}) > 1
+    found = any(cell.found for cell in cells)
     names = list(dict.fromkeys(name for cell in cells for name in cell.f1))
     headings = (
         "run",
         *(("target",) if several else ()),
         *("size", "seed", "init", "normalised", "data", "loss", "split"),
+        *(("children", "effective", "coverage") if found else ()),
         *(f"F1 {name}" for name in names),
-        *("FVU", "L0", "dead", "CE rec.", "read", "computed", "trained", "time"),
+        *("FVU", "L0", "dead", "CE rec.", *_COST_HEADINGS, "id"),
     )
     rows = [
         (
@@ -48,32 +60,41 @@ def cells_table(cells: Sequence[CellResult]) -> Table:
             *((str(cell.cell.target),) if several else ()),
             *axes(cell.cell.recipe, cell.cell.seed),
             outcome(cell),
+            *(_found(cell.found) if found else ()),
             *(number(cell.f1.get(name), "{:.2f}".format) for name in names),
             number(cell.fvu, "{:.3f}".format),
             number(cell.l0, "{:.1f}".format),
             number(cell.dead, "{:.1%}".format),
             number(cell.ce_recovered, "{:.1%}".format),
             *(number(getattr(cell.cost, key, None), si) for key in _TOKENS),
-            number(getattr(cell.cost, "wall_s", None), duration),
+            number(getattr(cell.cost, "busy_s", None), "{:.1f}".format),
+            cell.run or "",
         )
         for cell in cells
     ]
-    return Table("Runs", headings, rows)
+    return Table("Runs", headings, rows, f"computed: of the tokens read, those not in the cache; {SECONDS}")
 
 
-_TOKENS = ("tokens_read", "tokens_computed", "tokens")
+def _found(found: Found | None) -> tuple[str, ...]:
+    if found is None:
+        return "", "", ""
+    two = "{:.2f}".format
+    return str(found.children), number(found.effective, two), number(found.coverage, two)
 
 
 def rows_table(rows: Sequence[RowResult]) -> Table:
     """The same over seeds."""
     several = len({row.target for row in rows}) > 1
+    expected, found = any(row.passed for row in rows), any(row.found for row in rows)
     names = list(dict.fromkeys(name for row in rows for name in row.f1))
     headings = (
         "recipe",
         *(("target",) if several else ()),
-        *("finished", "split", "children"),
+        *("finished", "split"),
+        *(("expected children",) if expected else ()),
+        *(("children found", "effective") if found else ()),
         *(f"F1 {name}" for name in names),
-        *("FVU", "L0", "dead", "CE rec.", "read", "computed", "trained", "time"),
+        *("FVU", "L0", "dead", "CE rec.", *_COST_HEADINGS),
     )
     lines = [
         (
@@ -81,67 +102,72 @@ def rows_table(rows: Sequence[RowResult]) -> Table:
             *((str(row.target),) if several else ()),
             f"{row.finished} of {row.runs}",
             share(row.successes, row.judged),
-            over(row.passed, "{:.3g}".format) + (f" of {row.children}" if row.passed else ""),
+            *(
+                ((over(row.passed, "{:.3g}".format) + (f" of {row.children}" if row.passed else "")),)
+                * expected
+            ),
+            *((over(row.found, "{:.3g}".format), over(row.effective, "{:.2f}".format)) * found),
             *(over(row.f1.get(name), "{:.2f}".format) for name in names),
             over(row.fvu, "{:.3f}".format),
             over(row.l0, "{:.1f}".format),
             over(row.dead, "{:.1%}".format),
             over(row.ce_recovered, "{:.1%}".format),
             *(over(getattr(row, key), si) for key in _TOKENS),
-            over(row.wall_s, duration),
+            over(row.busy_s, "{:.1f}".format),
         )
         for row in rows
     ]
-    return Table("Over seeds", headings, lines, "Median (smallest … largest) over the finished seeds.")
+    note = f"Median (smallest … largest) over the finished seeds. {SECONDS}"
+    return Table("Over seeds", headings, lines, note)
 
 
-def filter_table(results: Sequence[FilterResult]) -> Table:
-    headings = ("data", "init", "split", "mean F1", "read", "computed", "trained", "time")
-    headings += ("matched", "trained to match", "read to match", "seconds to match")
+def effects_table(results: Sequence[EffectResult]) -> Table:
     several = len({result.target for result in results}) > 1
+    headings = (
+        *(("target",) if several else ()),
+        *("axis", "from", "to", "pairs", "more children", "as many", "fewer", "mean F1", "FVU"),
+    )
     rows = [
         (
             *((str(r.target),) if several else ()),
-            *(r.data, r.init.replace("_", " "), share(r.successes, r.judged)),
-            over(r.mean_f1, "{:.2f}".format),
-            *(over(getattr(r, key), si) for key in _TOKENS),
-            over(r.wall_s, duration),
-            share(r.matched, r.runs),
-            over(r.to_match, si),
-            over(r.read_to_match, si),
-            over(r.seconds_to_match, duration),
+            *(r.axis.replace("_", " "), r.first.replace("_", " "), r.second.replace("_", " ")),
+            *map(str, (r.pairs, r.more, r.same, r.fewer)),
+            over(r.mean_f1, "{:+.2f}".format),
+            over(r.fvu, "{:+.3f}".format),
         )
         for r in results
     ]
-    references = [r.reference for r in results if r.reference is not None]
     note = (
-        "Standard loss. read: tokens of the corpus; computed: those of which no earlier run left activations."
+        "Pairs of finished runs that differ in this axis alone and have the same seed. More, as many, fewer: "
+        "expected children of the second against the first (where nothing says what to expect: children "
+        "found). Mean F1 and FVU: by how much the second's is higher, median (smallest … largest)."
     )
-    if references:
-        ends = ", ".join(f"{value:.2f}" for value in dict.fromkeys(references))
-        note += (
-            " To match: until the mean F1 first reached 95 % of that with which filtered data and narrow "
-            f"initialisation end ({ends})."
-        )
-    return Table("What the filter buys", (*(("target",) if several else ()), *headings), rows, note)
+    return Table("What each axis does", headings, rows, note)
 
 
 def replacing_table(results: Sequence[ReplacingResult]) -> Table:
-    headings = ("recipe", "prompt", "led at first", "overtaken first", "overtaken for good", "after", "by")
+    several = len({r.target for r in results}) > 1
+    headings = (
+        *(("recipe", "target") if several else ("recipe",)),
+        *("prompt", "led at first", "overtaken first", "overtaken for good", "after", "settled after", "by"),
+    )
     rows = [
         (
-            r.row,
+            *((r.row, str(r.target)) if several else (r.row,)),
             r.prompt,
             share(r.led, r.runs),
             over(r.first, si),
             share(r.overtaken, r.runs),
             over(r.for_good, si),
+            over(r.settled, si),
             ", ".join(map(str, r.by)),
         )
         for r in results
     ]
     note = (
-        "Tokens trained until then, median (smallest … largest) over seeds; by which feature, seed by seed."
+        "Tokens trained until then, median (smallest … largest) over seeds. overtaken: another feature is "
+        "stronger on the prompt's last token; settled: from then on it is always the same one, which is "
+        "named, seed by seed. The target's activation counts here even where the loss sets it to zero."
     )
     return Table("The replacing of the target", headings, rows, note)
 
@@ -150,13 +176,12 @@ def axes(recipe: dict[str, Any], seed: int) -> tuple[str, ...]:
     """Size, seed, initialisation, normalised, data and loss; a graft has children and nothing else."""
     if "init" not in recipe:
         return (f"+{recipe['children']}", str(seed), *(_NOT_AXES,) * 4)
-    data = f"filtered {recipe['granularity']}" if recipe["data"] == "filtered" else "all"
     return (
         str(recipe["d_sae"]),
         str(seed),
         recipe["init"].replace("_", " "),
         "yes" if recipe["normalize_init"] else "no",
-        data,
+        data_of(recipe),
         recipe["loss"].replace("_", " "),
     )
 
@@ -166,23 +191,7 @@ def outcome(cell: CellResult) -> str:
     if cell.children is not None:
         missing = f", no {', '.join(cell.missing)}" if cell.missing and cell.passed else ""
         return f"{cell.passed} of {cell.children}{missing}"
-    return cell.split or cell.state
-
-
-def number(value: float | None, form: Form) -> str:
-    return "" if value is None else form(value)
-
-
-def over(value: Over | None, form: Form) -> str:
-    """``0.91 (0.88 … 0.93)``; the spread only where there is one to show."""
-    if value is None:
-        return ""
-    middle, low, high = form(value.median), form(value.low), form(value.high)
-    return middle if low == high else f"{middle} ({low} … {high})"
-
-
-def share(part: int, whole: int) -> str:
-    return f"{part} of {whole}" if whole else ""
+    return cell.found.kind if cell.found else cell.state
 
 
 def cell_records(report: StudyReport) -> list[dict[str, Any]]:
@@ -192,7 +201,8 @@ def cell_records(report: StudyReport) -> list[dict[str, Any]]:
     for cell in report.cells:
         record = {"cell": cell.cell.id, "row": cell.cell.row, "run": cell.run, "state": cell.state}
         record |= cell.cell.recipe
-        record |= {"passed": cell.passed, "children": cell.children, "by": cell.by, "split": cell.split}
+        record |= {"passed": cell.passed, "children": cell.children, "by": cell.by}
+        record |= {f"found {key}": getattr(cell.found, key, None) for key in Found.__dataclass_fields__}
         record |= {f"f1 {name}": cell.f1.get(name) for name in names}
         record |= {key: getattr(cell, key) for key in ("fvu", "l0", "ce_recovered", "dead")}
         paid = vars(cell.cost) if cell.cost else dict.fromkeys(("tokens", *_COSTS))
@@ -201,7 +211,7 @@ def cell_records(report: StudyReport) -> list[dict[str, Any]]:
     return records
 
 
-_COSTS = ("tokens_read", "tokens_computed", "lm_s", "sae_s", "wall_s")
+_COSTS = ("tokens_read", "tokens_computed", "lm_s", "sae_s", "lm_cpu_s", "sae_cpu_s", "wall_s")
 
 
 def curve_records(curves: Sequence[QualityCurve]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from saetui.tui.widgets.axes import linear_bounds, linear_ticks
@@ -11,6 +11,7 @@ from saetui.tui.widgets.palette import COUNT
 WIDTH, HEIGHT = 720, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 46
 _TICK_PX = 26
+_LEGEND_PX = 18
 # Readable on white and on near-black, and apart for the colour-blind: after Okabe and Ito
 # (doi:10.5281/zenodo.4055914).
 COLOURS = ("#2a7fc1", "#d07c00", "#139a6c", "#b8559a", "#a08a00", "#cc4f2a")
@@ -19,7 +20,8 @@ _MARKS = ("circle", "square", "triangle", "diamond", "cross", "circle")
 
 @dataclass(frozen=True)
 class Series:
-    """Points ``(x, y)``; those that are not finite are left out. ``faint``: drawn behind, small and pale."""
+    """Points ``(x, y)``; those that are not finite are left out. ``faint``: drawn behind, small and pale.
+    ``band``: ``(x, low, high)``, the spread around a line."""
 
     label: str
     points: Sequence[tuple[float, float]]
@@ -27,6 +29,7 @@ class Series:
     faint: bool = False
     labels: Sequence[str] = ()
     """What each point is called in a scatter, shown where the pointer rests; empty: nothing."""
+    band: Sequence[tuple[float, float, float]] = ()
 
 
 def line_plot(series: Sequence[Series], x_name: str, y_name: str) -> str:
@@ -35,11 +38,13 @@ def line_plot(series: Sequence[Series], x_name: str, y_name: str) -> str:
     frame = _Frame.around(drawn, x_name, y_name)
     if frame is None:
         return ""
-    parts: list[str] = []
+    parts = [_band(frame, one) for one in drawn if len(one.band) > 1]
     for one in drawn:
         colour = COLOURS[one.colour % COUNT]
         path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in one.points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
+        # More lines than colours: the second time round they are dashed.
+        dash = ' stroke-dasharray="6 4"' if one.colour >= COUNT else ""
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"{dash}/>')
         if len(one.points) <= 40:
             parts += [_mark(frame, one, i) for i in range(len(one.points))]
     return frame.svg(parts, drawn)
@@ -68,6 +73,7 @@ class _Frame:
         points = [point for one in series for point in one.points]
         if not points:
             return None
+        points += [(x, y) for one in series for x, *ends in one.band for y in ends]
         x0, x1, x_step = linear_bounds(min(x for x, _ in points), max(x for x, _ in points))
         y0, y1, y_step = linear_bounds(min(y for _, y in points), max(y for _, y in points))
         return cls((x0, x1), (y0, y1), x_step, y_step, x_name, y_name)
@@ -92,15 +98,19 @@ class _Frame:
             lines.append(_text(self.x(value), HEIGHT - _BOTTOM + 16, label, "middle"))
         lines.append(_text(WIDTH - _RIGHT, HEIGHT - _BOTTOM + 32, self.x_name, "end"))
         lines.append(_text(_LEFT + 4, _TOP + 8, self.y_name, "start"))
-        at = _LEFT
+        at, base = _LEFT, HEIGHT - _BOTTOM + 32
+        end = WIDTH - _RIGHT - 7 * len(self.x_name) - 12
         for one in series:
-            colour = COLOURS[one.colour % COUNT]
-            lines.append(_shape(one.colour, at + 4, HEIGHT - _BOTTOM + 28, 4, f'fill="{colour}"'))
-            lines.append(_text(at + 12, HEIGHT - _BOTTOM + 32, one.label, "start"))
-            at += 26 + 7 * len(one.label)
+            colour, width = COLOURS[one.colour % COUNT], 26 + 7 * len(one.label)
+            if at > _LEFT and at + width > end:
+                at, base, end = _LEFT, base + _LEGEND_PX, WIDTH - _RIGHT
+            lines.append(_shape(one.colour, at + 4, base - 4, 4, f'fill="{colour}"'))
+            lines.append(_text(at + 12, base, one.label, "start"))
+            at += width
+        height = base + _BOTTOM - 32
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
-            f'height="{HEIGHT}" font-family="sans-serif" font-size="12" fill="currentColor">\n'
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
+            f'height="{height}" font-family="sans-serif" font-size="12" fill="currentColor">\n'
             + "\n".join([*lines, *parts])
             + "\n</svg>"
         )
@@ -109,7 +119,14 @@ class _Frame:
 def _finite(one: Series) -> Series:
     kept = [i for i, (x, y) in enumerate(one.points) if math.isfinite(x) and math.isfinite(y)]
     labels = [one.labels[i] for i in kept] if one.labels else ()
-    return Series(one.label, [one.points[i] for i in kept], one.colour, one.faint, labels)
+    return replace(one, points=[one.points[i] for i in kept], labels=labels)
+
+
+def _band(frame: _Frame, one: Series) -> str:
+    upper = [(x, high) for x, _, high in one.band]
+    lower = [(x, low) for x, low, _ in reversed(one.band)]
+    path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in upper + lower)
+    return f'<polygon points="{path}" fill="{COLOURS[one.colour % COUNT]}" opacity=".13"/>'
 
 
 def _mark(frame: _Frame, one: Series, i: int) -> str:

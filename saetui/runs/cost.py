@@ -1,5 +1,6 @@
 """What a run cost, from its own records."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +25,30 @@ class Cost:
     wall_s: float | None
     lm_cpu_s: float | None = None
     sae_cpu_s: float | None = None
+    gpu: bool = False
+    """Whether it had one: then CPU time says little."""
+
+    @property
+    def clock(self) -> tuple[float | None, float | None]:
+        """Seconds of reading, forwards and filter, and of steps: CPU time where it is known and no GPU."""
+        if self.gpu or self.lm_cpu_s is None or self.sae_cpu_s is None:
+            return self.lm_s, self.sae_s
+        return self.lm_cpu_s, self.sae_cpu_s
+
+    @property
+    def busy_s(self) -> float | None:
+        """Their sum."""
+        lm_s, sae_s = self.clock
+        return None if lm_s is None or sae_s is None else lm_s + sae_s
 
 
 def cost(run: Run, records: list[dict[str, Any]] | None = None) -> Cost:
     """Of a run that has ended or goes on; ``records``: its curve, where the caller has it."""
-    records = curve(run.read_metrics()) if records is None else records
-    events = run.read_events()
+    return cost_of(curve(run.read_metrics()) if records is None else records, run.read_events())
+
+
+def cost_of(records: Iterable[dict[str, Any]], events: list[dict[str, Any]]) -> Cost:
+    """By the ``records`` of a curve, or the first of them, and the run's ``events``."""
     last: dict[str, Any] = {}
     for record in records:
         last |= record
@@ -46,6 +65,7 @@ def cost(run: Run, records: list[dict[str, Any]] | None = None) -> Cost:
         sae_s=last.get("sae_s"),
         lm_cpu_s=last.get("lm_cpu_s"),
         sae_cpu_s=last.get("sae_cpu_s"),
+        gpu="gpu_memory" in last,
         wall_s=wall_seconds(events) or None,
     )
 

@@ -3,13 +3,22 @@
 Torch's default (MKL) takes its AVX2 path on AMD; oneDNN has AVX-512 kernels there and can be twice as fast.
 The switch that sends fp32 products to oneDNN also permits it to round inputs to bfloat16 where the CPU has
 AMX, so it is tried out: it stays on only where the product of the run's own shapes is as exact and faster.
+
+What was found is kept, because timing is noisy where the two are close: else two runs of one recipe would
+differ in their last bits, and find none of each other's activations in the cache.
 """
 
+import json
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from saetui.atomic import write_atomic
+from saetui.settings import cache_root
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,33 @@ def choose_matmul(rows: int, d_in: int, d_sae: int) -> Matmul:
     engine = "onednn" if error < 1e-6 and onednn_s < 0.9 * default_s else "default"
     use_matmul(engine)
     return Matmul(engine, error, default_s / onednn_s)
+
+
+def settled_matmul(rows: int, d_in: int, d_sae: int) -> Matmul:
+    """As ``choose_matmul``, but what was once found on this CPU with this torch and ``d_in`` stays."""
+    path = cache_root() / "matmul.json"
+    known: dict[str, dict[str, float | str]] = {}
+    with suppress(OSError, ValueError, TypeError):
+        known = dict(json.loads(path.read_bytes()))
+    key = f"{_cpu()} · torch {torch.__version__} · d_in {d_in}"
+    with suppress(KeyError, TypeError):
+        found = Matmul(**known[key])  # pyright: ignore[reportArgumentType]
+        use_matmul(found.engine)
+        return found
+    found = choose_matmul(rows, d_in, d_sae)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(known | {key: asdict(found)}, indent=1).encode())
+    return found
+
+
+def _cpu() -> str:
+    """The CPU's name, where the system tells it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return torch.backends.cpu.get_cpu_capability()
 
 
 def _timed(x: Tensor, W: Tensor) -> tuple[Tensor, float]:

@@ -1,6 +1,7 @@
 """What a judging found: records without torch, as the run directory stores them and screens show them."""
 
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 from saetui.features.results import Context, FeatureActivation
@@ -112,6 +113,11 @@ def _record(kind: Any, value: Any) -> Any:
     if get_origin(kind) is list:
         return [_record(get_args(kind)[0], item) for item in value]
     if hasattr(kind, "__dataclass_fields__"):
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
         return kind(**{k: _record(hints[k], v) for k, v in value.items() if k in hints})
     return value
+
+
+@lru_cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)

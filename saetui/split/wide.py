@@ -22,7 +22,7 @@ from saetui.split.expected import ExpectedChildren
 from saetui.split.filtered import FilteredRows
 from saetui.split.inputs import record_inputs
 from saetui.split.loss import narrow_sae
-from saetui.split.matmul import choose_matmul, use_matmul
+from saetui.split.matmul import settled_matmul, use_matmul
 from saetui.split.outcome import inherited_target
 from saetui.split.pace import Pace
 from saetui.split.recipe import SplitRecipe
@@ -165,7 +165,7 @@ class _WideRun:
         if self.lm.device.type != "cpu":
             return
         if engine is None:
-            found = choose_matmul(min(self.recipe.batch_size, 2048), self.lm.d_in, self.recipe.d_sae)
+            found = settled_matmul(min(self.recipe.batch_size, 2048), self.lm.d_in, self.recipe.d_sae)
             self._matmul = found.engine
             self.context.event(
                 "matmul",

@@ -1,6 +1,7 @@
 """The cells of a study: every run that it asks for, with its recipe complete and checked."""
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from saetui.errors import UsageError, UserError
 from saetui.setup import Setup
 from saetui.split.defaults import fitted_recipe, world_values
 from saetui.split.recipe import GraftRecipe, SplitRecipe
+from saetui.split.threshold import has_own_threshold
 from saetui.studies.file import METHODS, MULTIPLE, SHARE, Combination, StudyFile, Values
 
 if TYPE_CHECKING:
@@ -38,14 +40,21 @@ class Cell:
         return asdict(self)
 
 
-def expand(file: StudyFile, setup: Setup, given: Values, narrow: "SAE") -> list[Cell]:
-    """The cells of ``file`` with a narrow SAE; ``given`` as in ``StudyFile.combinations``.
+def expand(
+    file: StudyFile,
+    setup: Setup,
+    given: Values,
+    narrow: "SAE",
+    threshold_of: Callable[[int], float] | None = None,
+) -> list[Cell]:
+    """The cells of ``file`` with a narrow SAE; ``given`` as in ``StudyFile.combinations``. ``threshold_of`` a
+    target, where nobody says one for it; without it, the recipe's default.
 
     UsageError, naming file and cell, for a recipe that cannot be, and for two cells that are one.
     """
     cells: dict[str, Cell] = {}
     for combination in file.combinations(given):
-        cell = _cell(file, setup, combination, narrow)
+        cell = _cell(file, setup, combination, narrow, threshold_of)
         if cell.id in cells:
             raise UsageError(f"{file.source}: two runs are {cell.id}: tell the rows or axes apart")
         cells[cell.id] = cell
@@ -54,9 +63,17 @@ def expand(file: StudyFile, setup: Setup, given: Values, narrow: "SAE") -> list[
     return list(cells.values())
 
 
-def _cell(file: StudyFile, setup: Setup, combination: Combination, narrow: "SAE") -> Cell:
+def _cell(
+    file: StudyFile,
+    setup: Setup,
+    combination: Combination,
+    narrow: "SAE",
+    threshold_of: Callable[[int], float] | None,
+) -> Cell:
     try:
         recipe = _recipe(file.method, setup, combination.values, narrow)
+        if "threshold" not in combination.values and not has_own_threshold(setup, recipe.target):
+            recipe = replace(recipe, threshold=threshold_of(recipe.target)) if threshold_of else recipe
     except UserError as error:
         raise UsageError(f"{file.source}: {combination.row}: {error}") from None
     row = re.sub(r"[^\w.+-]+", "-", combination.row)

@@ -13,7 +13,7 @@
     init = "random"
     [[target]]                 # optional: targets, with what belongs to each of them
     target = 49
-    threshold = 2.5
+    threshold = 2.5            # where nobody says: the world's, or a fifth of the strongest activation
     [axes]                     # lists: every row and target with every combination of these values
     seed = [1, 2, 3]
     [[exclude]]                # combinations to leave out: all that have all of these values

@@ -2,7 +2,7 @@
 Without torch, for screens, the shell and exports alike; ``saetui.studies.report`` fills them in."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import mean, median
 from typing import Any
 
@@ -31,37 +31,49 @@ class Over:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What the split report found where no criteria say what to expect: its word (split, partly, unsplit,
+    absorbed, lost) and the reason, how many children, their effective number and coverage."""
+
+    kind: str
+    why: str
+    children: int
+    effective: float | None
+    coverage: float | None
+
+
+@dataclass(frozen=True)
 class CellResult:
     """One run of the study. None: not known (yet), or does not apply."""
 
     cell: Cell
     run: str | None
     state: CellState
-    message: str | None
-    passed: int | None
+    message: str | None = None
+    passed: int | None = None
     """Expected children for which all criteria hold, of …"""
-    children: int | None
-    missing: tuple[str, ...]
+    children: int | None = None
+    missing: tuple[str, ...] = ()
     """The others' names."""
-    by: str | None
+    by: str | None = None
     """Whose verdict: the judge's, a person's, or both."""
-    split: str | None
-    """The word of the split report, where there are no criteria: split, partly, unsplit, absorbed, lost."""
-    f1: dict[str, float]
+    found: Found | None = None
+    """Where there are no criteria."""
+    f1: dict[str, float] = field(default_factory=dict[str, float])
     """By child, at the last evaluation: ``saetui.split.child_f1``."""
-    fvu: float | None
-    l0: float | None
-    ce_recovered: float | None
-    dead: float | None
+    fvu: float | None = None
+    l0: float | None = None
+    ce_recovered: float | None = None
+    dead: float | None = None
     """Share of features."""
-    cost: Cost | None
+    cost: Cost | None = None
 
     @property
     def success(self) -> bool | None:
         """Whether the target was split: every expected child found or, without criteria, ``split``."""
         if self.children is not None:
             return self.passed == self.children
-        return self.split == "split" if self.split else None
+        return self.found.kind == "split" if self.found else None
 
     @property
     def mean_f1(self) -> float | None:
@@ -85,6 +97,9 @@ class RowResult:
     successes: int
     passed: Over | None
     children: int | None
+    found: Over | None
+    """Children that the split report found."""
+    effective: Over | None
     f1: dict[str, Over]
     mean_f1: Over | None
     fvu: Over | None
@@ -94,18 +109,22 @@ class RowResult:
     tokens: Over | None
     tokens_read: Over | None
     tokens_computed: Over | None
-    wall_s: Over | None
+    busy_s: Over | None
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Split quality at one evaluation. ``mean_f1``: over the expected children; ``leaders``: how many
-    different features other than the target lead on the ``prompts`` probe prompts."""
+    """Split quality at one evaluation. ``mean_f1``: over the expected children; ``passed``: how many of them
+    the judge found; ``leaders``: how many different features other than the target lead on the ``prompts``
+    probe prompts. Seconds of the language model's part and of the steps until then: CPU time, or wall time
+    on a GPU."""
 
     tokens: int
     tokens_read: int | None
-    seconds: float | None
+    lm_seconds: float | None
+    step_seconds: float | None
     mean_f1: float | None
+    passed: int | None
     leaders: int
     prompts: int
     fvu: float
@@ -123,12 +142,28 @@ class QualityCurve:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """Split quality after so many tokens, over seeds."""
+
+    tokens: int
+    tokens_read: Over | None
+    mean_f1: Over | None
+    passed: Over | None
+
+
+@dataclass(frozen=True)
 class FilterResult:
     """What one kind of data and initialisation costs and brings, the loss being standard.
 
-    ``to_match``: tokens trained on, ``read_to_match``: tokens read, ``seconds_to_match``: seconds of reading,
-    forwards, filter and steps, until the mean F1 first reached ``MATCH`` of ``reference``, which is the
-    median of filtered data with narrow initialisation at the end; in ``matched`` of ``runs`` it did.
+    ``tokens`` were trained on, of ``tokens_read`` of the corpus: so many forwards a run of its own pays.
+    ``tokens_computed``: those that it did pay here, where an earlier run's activations may have been at hand.
+    ``seconds``: of a run of its own: its steps, and every token read at the pace at which this study's runs
+    computed them (CPU time, or wall time on a GPU).
+
+    ``to_split`` and ``read_to_split``: tokens until the judge found every expected child, at that evaluation
+    and every later one, in the ``successes``. ``to_match``, ``read_to_match``, ``seconds_to_match``: until
+    the mean F1 first reached ``MATCH`` of ``reference``, the median of filtered data with narrow
+    initialisation at the end; in ``matched`` of ``runs`` it did.
     """
 
     target: int
@@ -137,16 +172,40 @@ class FilterResult:
     runs: int
     judged: int
     successes: int
+    children: int | None
+    passed: Over | None
     mean_f1: Over | None
     tokens: Over | None
     tokens_read: Over | None
     tokens_computed: Over | None
-    wall_s: Over | None
+    seconds: Over | None
+    to_split: Over | None
+    read_to_split: Over | None
     reference: float | None
     matched: int
     to_match: Over | None
     read_to_match: Over | None
     seconds_to_match: Over | None
+    course: tuple[Sample, ...]
+    """At every evaluation that all its finished runs had."""
+
+
+@dataclass(frozen=True)
+class EffectResult:
+    """Two values of one axis, compared in pairs of finished runs that are alike in all else, the seed
+    included: in how many of ``pairs`` the ``second`` found more expected children than the ``first``, as
+    many, or fewer, and by how much its mean F1 and FVU were higher."""
+
+    target: int
+    axis: str
+    first: str
+    second: str
+    pairs: int
+    more: int
+    same: int
+    fewer: int
+    mean_f1: Over | None
+    fvu: Over | None
 
 
 @dataclass(frozen=True)
@@ -163,8 +222,10 @@ class ReplacingResult:
     overtaken: int
     first: Over | None
     for_good: Over | None
+    settled: Over | None
+    """Tokens since which the last leader led without interruption, in the runs in which it is another."""
     by: tuple[int, ...]
-    """The feature that overtook it for good, seed by seed."""
+    """The feature that leads at the end, seed by seed."""
 
 
 @dataclass(frozen=True)
@@ -178,5 +239,7 @@ class StudyReport:
     curves: tuple[QualityCurve, ...]
     filtering: tuple[FilterResult, ...]
     """Empty unless the study has both kinds of data, or both initialisations."""
+    effects: tuple[EffectResult, ...]
+    """Of every axis of which two values were tried with all else alike."""
     replacing: tuple[ReplacingResult, ...]
     """Empty unless an SAE of the study has a target of its own."""

@@ -91,6 +91,14 @@ class Study:
         return path if path.is_file() else None
 
     @property
+    def text(self) -> str:
+        """The study's file; empty where it is gone."""
+        try:
+            return (self.folder / "study.toml").read_text(encoding="utf-8")
+        except OSError:
+            return ""
+
+    @property
     def plan(self) -> Plan:
         """UserError where it is missing or damaged."""
         path = self.folder / "plan.json"

@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saetui.atomic import write_atomic
+from saetui.runs.files import signature
 from saetui.runs.store import Run
-from saetui.split.review import read_review, store_judgement
+from saetui.runs.tail import read_records
+from saetui.split.review import FILE_NAME, store_judgement
 
 if TYPE_CHECKING:
     from saetui.lm.base import LanguageModel
@@ -18,7 +21,14 @@ REPORT_FILE = "split-report.json"
 
 
 def is_judged(run: Run) -> bool:
-    return read_review(run.folder).judgement is not None or (run.folder / REPORT_FILE).is_file()
+    """Whether there is a verdict: asked of every run of a study once a second, so not read again for it."""
+    path = run.folder / FILE_NAME
+    return _holds_judgement(path, *signature(path)) or (run.folder / REPORT_FILE).is_file()
+
+
+@lru_cache(4096)
+def _holds_judgement(path: Path, size: int, changed: int) -> bool:
+    return bool(size) and any(record.get("by") == "judge" for record in read_records(path))
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
