@@ -80,6 +80,8 @@ def test_killed_anywhere_it_goes_on_and_ends_as_if_nothing_had_been(
     os.kill(worker_pid(first), signal.SIGKILL)
     eventually(lambda: not first.alive())
     assert states(study) == ["crashed", "waiting", "waiting"]
+    told = saetui("study", "status", "killed")
+    assert "`saetui study run killed` goes on with it" in told.stderr and "ETA" not in told.stdout
 
     assert start(study, at_once=2)
     assert "crashed" not in states(study)  # it waits for its turn again

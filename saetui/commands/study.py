@@ -145,6 +145,8 @@ def status_command(study: str, as_json: bool) -> None:
     click.echo(f"{status.name}: {_summary(status)}")
     for cell in status.failed:
         say(_failure(cell))
+    if status.state == "unfinished":
+        say(f"no process works for it: `saetui study run {status.name}` goes on with it")
 
 
 @command.command("stop")

@@ -9,7 +9,7 @@ from saetui.tui.widgets.axes import linear_bounds, linear_ticks
 from saetui.tui.widgets.palette import COUNT
 
 WIDTH, HEIGHT = 720, 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 46
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 20, 12, 46
 _TICK_PX = 26
 _LEGEND_PX = 18
 # Readable on white and on near-black, and apart for the colour-blind: after Okabe and Ito

@@ -32,7 +32,7 @@ class CellStatus:
 @dataclass(frozen=True)
 class StudyStatus:
     """``running``: a process works for the study. ``eta_s``: seconds until all cells are finished at the
-    pace of those that are; None where nothing is known yet or nothing is under way."""
+    pace of those that are; None where nothing is known yet or no process works for it."""
 
     name: str
     title: str
@@ -78,7 +78,7 @@ def study_status(study: Study) -> StudyStatus:
         title=study.plan.title,
         state="running" if alive else "finished" if whole else "unfinished",
         cells=cells,
-        eta_s=_eta(cells, median(paces) if paces else None),
+        eta_s=_eta(cells, median(paces) if paces else None) if alive else None,
     )
 
 
