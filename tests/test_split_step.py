@@ -168,7 +168,7 @@ def test_the_sparse_path_is_taken_when_few_features_fire_and_left_when_many_do()
         step.gradients(x, x, 0.1)
         return step
 
-    between = (SPARSE_BELOW + DENSE_ABOVE) / 2
+    between = (SPARSE_BELOW["float32"] + DENSE_ABOVE["float32"]) / 2
     assert step_with_share(0.02, sparse=False).sparse
     assert not step_with_share(0.3, sparse=True).sparse
     assert step_with_share(between, sparse=True).sparse

@@ -3,8 +3,8 @@
 The loss is that of ``saetui.split.loss``. Autograd spends 12·d·F multiply-adds a token on it, of which a
 sixth is a gradient with respect to the input that nobody needs; written by hand it is 10·d·F, in buffers
 that are allocated once. On a CPU most of even that is multiplication by zero once the SAE is sparse: below
-a measured share of active features the step decodes and collects gradients over the active ones only, and
-what is left is the encoder's product, 2·d·F.
+a measured share of active features the step goes by ``saetui.split.sparse``, over the active ones only, in
+fp32 whatever the dtype of the dense products.
 
 Both matrices are kept feature by feature, ``[d_sae, d_in]``: a feature's weights are one row, which is what
 the sparse products gather and what resampling writes.
@@ -13,20 +13,19 @@ the sparse products gather and what resampling writes.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from saetui.sae.sae import SAE
 from saetui.split.adam import FusedAdam
 from saetui.split.recipe import DecoderNorm, Dtype, Reduction
+from saetui.split.sparse import SparseOperators, sparse_operators
 
 # Share of active features below which the sparse path is the faster one, and above which it no longer is.
-# On a CPU core the two are equal at 0.13 (256 → 2048, batch 2048); the gap keeps a noisy share from
-# switching back and forth.
-SPARSE_BELOW = 0.10
-DENSE_ABOVE = 0.13
+# On a CPU core the two are equal at 0.13 (256 → 2048, batch 2048, fp32; dense products in bf16 take half as
+# long); the gap keeps a noisy share from switching back and forth.
+SPARSE_BELOW = {"float32": 0.10, "bfloat16": 0.05}
+DENSE_ABOVE = {"float32": 0.13, "bfloat16": 0.065}
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,8 @@ class TrainStep:
     """A ReLU SAE in training: weights, Adam's moments, and the step.
 
     ``sae`` is copied, to fp32 master weights on ``device``. ``silent``: a feature whose activation the loss
-    sees at zero. ``train_b_dec=False`` keeps ``b_dec`` as it is. ``dtype`` is that of the matrix products.
+    sees at zero. ``train_b_dec=False`` keeps ``b_dec`` as it is. ``dtype`` is that of the dense products;
+    ``operators`` make the sparse steps, torch's where nothing is said.
 
     With ``decoder_norm="unit"`` every decoder row's gradient loses its component along the row, and rows are
     divided by their norms *after* Adam's update: normalising before it, as the seed's code did, leaves every
@@ -70,6 +70,7 @@ class TrainStep:
         dtype: Dtype = "float32",
         silent: int | None = None,
         train_b_dec: bool = True,
+        operators: SparseOperators | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.batch_size = batch_size
@@ -91,17 +92,19 @@ class TrainStep:
         trained = [name for name in self.weights if train_b_dec or name != "b_dec"]
         self.adam = FusedAdam([self.weights[n] for n in trained], [self.grads[n] for n in trained], betas)
 
-        d_sae, d_in = self.W_dec.shape
+        d_in = self.W_dec.shape[1]
         self._dtype = getattr(torch, dtype)
-        self._can_be_sparse = self.device.type == "cpu" and self._dtype == torch.float32
+        self._sparse_below, self._dense_above = SPARSE_BELOW[dtype], DENSE_ABOVE[dtype]
+        self._can_be_sparse = self.device.type == "cpu"
         self.sparse = False
         """Whether the next step takes the sparse path; part of what an exact resume needs."""
         rows = batch_size if rows is None else rows
-        self._x = torch.empty(rows, d_in, dtype=self._dtype, device=self.device)
-        self._f = torch.empty(rows, d_sae, dtype=self._dtype, device=self.device)
-        self._df = torch.empty_like(self._f)
+        self.operators = operators or sparse_operators()
+        self._x = torch.empty(rows, d_in, device=self.device)
         self._error = torch.empty(rows, d_in, device=self.device)
         self._ones = torch.ones(rows, dtype=self._dtype, device=self.device)
+        self._dense: tuple[Tensor, Tensor] | None = None
+        """``[rows, d_sae]`` twice, held while steps are dense."""
 
     def __call__(self, x: Tensor, y: Tensor, *, lr: float, l1_coeff: float) -> StepStats:
         """One update from activations ``x [rows, d_in]`` towards ``y`` (same shape), fp32."""
@@ -114,7 +117,7 @@ class TrainStep:
         """Fills ``grads``; the weights stay."""
         l1_weight = l1_coeff if self.l1_reduction == "sum" else l1_coeff / self.batch_size
         norms = self.W_dec.norm(dim=1) if self.decoder_norm == "free" else None
-        self._x.copy_(x - self.b_dec)
+        torch.sub(x, self.b_dec, out=self._x)
         path = self._sparse_gradients if self.sparse else self._dense_gradients
         stats, sums = path(y, l1_weight, norms)
         if norms is not None:  # d/dW_dec of l1_weight · Σ_f sums_f |W_dec[f]|
@@ -127,8 +130,8 @@ class TrainStep:
         if self._add_up is not None:
             stats = self._over_all(stats, self._add_up)
         if self._can_be_sparse:
-            share = float(stats.firings.sum()) / (self.batch_size * self._f.shape[1])
-            self.sparse = share < (DENSE_ABOVE if self.sparse else SPARSE_BELOW)
+            share = float(stats.firings.sum()) / (self.batch_size * len(self.b_enc))
+            self.sparse = share < (self._dense_above if self.sparse else self._sparse_below)
         return stats
 
     @torch.no_grad()
@@ -187,8 +190,12 @@ class TrainStep:
         return weight.detach().to(self.device, torch.float32).clone(memory_format=torch.contiguous_format)
 
     def _dense_gradients(self, y: Tensor, l1_weight: float, norms: Tensor | None) -> tuple[StepStats, Tensor]:
-        x, f, df = self._x, self._f, self._df
-        W_encT, W_dec = self.W_encT.to(self._dtype), self.W_dec.to(self._dtype)  # no copies in fp32
+        if self._dense is None:
+            f = torch.empty(len(self._x), len(self.b_enc), dtype=self._dtype, device=self.device)
+            self._dense = f, torch.empty_like(f)
+        f, df = self._dense
+        # No copies in fp32.
+        x, W_encT, W_dec = (tensor.to(self._dtype) for tensor in (self._x, self.W_encT, self.W_dec))
         torch.addmm(self.b_enc.to(self._dtype), x, W_encT.T, out=f)
         f.relu_()
         if self.silent is not None:
@@ -204,7 +211,8 @@ class TrainStep:
         df.add_(l1_weight if norms is None else (l1_weight * norms).to(self._dtype))
         torch.ops.aten.threshold_backward.grad_input(df, f, 0, grad_input=df)  # zero where f is
         self._product(df.T, x, self.grads["W_encT"])
-        self._bias_gradients(self._column_sums(df), g)
+        self.grads["b_enc"].copy_(self._column_sums(df))
+        self._b_dec_gradient(g)
         sums = self._column_sums(f)
         firings = self._column_sums(torch.sign(f, out=df))
         return StepStats(squared_error, _weighted(sums, norms), firings), sums
@@ -212,54 +220,18 @@ class TrainStep:
     def _sparse_gradients(
         self, y: Tensor, l1_weight: float, norms: Tensor | None
     ) -> tuple[StepStats, Tensor]:
-        x, d_sae, device = self._x, self.W_dec.shape[0], self.device
-        torch.addmm(self.b_enc, x, self.W_encT.T, out=self._f)
-        if self.silent is not None:
-            self._f[:, self.silent] = 0
-        # The active (token, feature) pairs, by token. NumPy finds them several times faster than torch.
-        flat = torch.from_numpy(np.flatnonzero((self._f > 0).numpy()))
-        activations = self._f.view(-1).take(flat)
-        tokens = torch.div(flat, d_sae, rounding_mode="floor")
-        features = flat - tokens * d_sae
-        by_token = torch.searchsorted(tokens, torch.arange(len(x) + 1, device=device))
+        self._dense = None
+        x, W_dec, operators = self._x, self.W_dec, self.operators
+        pairs = operators.active(x, self.W_encT, self.b_enc, self.silent)
+        l1 = torch.full_like(self.b_enc, l1_weight) if norms is None else l1_weight * norms
+        sums = operators.gradients(
+            pairs, x, y, W_dec, self.b_dec, 2 / self.batch_size, l1, self._error, self.grads
+        )
+        self._b_dec_gradient(self._error)
+        stats = StepStats(sums.squared_error, _weighted(sums.activations, norms), sums.firings)
+        return stats, sums.activations
 
-        # Decoding is a weighted sum of the decoder rows in each token's bag; embedding_bag's gradient with
-        # respect to the weights is g · W_dec[feature], for the active pairs alone.
-        activations.requires_grad_()
-        with torch.enable_grad():
-            decoded = F.embedding_bag(
-                features,
-                self.W_dec,
-                by_token,
-                mode="sum",
-                per_sample_weights=activations,
-                include_last_offset=True,
-            )
-        error = torch.sub(decoded.detach() + self.b_dec, y, out=self._error)
-        squared_error = error.square().sum(1).sum()
-        g = error.mul_(2 / self.batch_size)
-        (df,) = torch.autograd.grad(decoded, activations, g)
-        activations = activations.detach()
-        df = df + (l1_weight if norms is None else (l1_weight * norms)[features])
-
-        # The same pairs by feature: a feature's gradient is a weighted sum over the tokens in its bag.
-        order = torch.argsort(features.short() if d_sae <= 2**15 else features, stable=True)
-        firings = torch.bincount(features, minlength=d_sae)
-        by_feature = torch.cat([torch.zeros(1, dtype=torch.long, device=device), firings.cumsum(0)])
-        tokens, activations, df = tokens[order], activations[order], df[order]
-        for name, weights, rows in (("W_dec", activations, g), ("W_encT", df, x)):
-            self.grads[name].copy_(
-                F.embedding_bag(
-                    tokens, rows, by_feature, mode="sum", per_sample_weights=weights, include_last_offset=True
-                )
-            )
-        features = features[order]
-        self._bias_gradients(torch.bincount(features, weights=df, minlength=d_sae), g)
-        sums = torch.bincount(features, weights=activations, minlength=d_sae).float()
-        return StepStats(squared_error, _weighted(sums, norms), firings.float()), sums
-
-    def _bias_gradients(self, b_enc: Tensor, g: Tensor) -> None:
-        self.grads["b_enc"].copy_(b_enc)
+    def _b_dec_gradient(self, g: Tensor) -> None:
         # b_dec is added to every reconstruction and subtracted before every encoding; for the latter, summing
         # over tokens first makes one matrix-vector product of what autograd does for every token.
         torch.sub(g.sum(0), self.W_encT.T @ self.grads["b_enc"], out=self.grads["b_dec"])

@@ -15,6 +15,7 @@ from saetui.split.loss import deployed, silent_feature, training_target
 from saetui.split.ranks import Ranks
 from saetui.split.recipe import SplitRecipe
 from saetui.split.schedule import l1_coefficient, learning_rate, total_steps
+from saetui.split.sparse import SparseEngine, sparse_operators
 from saetui.split.step import TrainStep
 
 
@@ -36,6 +37,7 @@ class Trainer:
         narrow: SAE | None = None,
         device: torch.device | str = "cpu",
         ranks: Ranks | None = None,
+        sparse_engine: SparseEngine | None = None,
     ) -> None:
         ranks = ranks or Ranks()
         self._part = ranks.part(recipe.batch_size)
@@ -63,6 +65,7 @@ class Trainer:
             decoder_norm=recipe.decoder_norm,
             dtype=recipe.dtype,
             silent=silent_feature(recipe),
+            operators=sparse_operators(sparse_engine),
         )
         self._silent_tokens = torch.zeros(recipe.d_sae, dtype=torch.long, device=device)
         self._generator = torch.Generator().manual_seed(recipe.seed + 2)
@@ -144,6 +147,7 @@ class Trainer:
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
             "sparse": self.core.sparse,
+            "screened": self.core.operators.screened,
             "source": source.values,
         }
         return tensors, {"tokens": self.tokens, **values}
@@ -153,7 +157,8 @@ class Trainer:
         self.source.restore(SourceState(_under("source.", tensors), values["source"]))
         self._silent_tokens.copy_(tensors["silent_tokens"])
         self._generator.set_state(tensors["generator"])
-        self.step, self.seconds, self.core.sparse = values["step"], values["seconds"], values["sparse"]
+        self.step, self.seconds = values["step"], values["seconds"]
+        self.core.sparse, self.core.operators.screened = values["sparse"], values["screened"]
         self.cpu_seconds = values["cpu_seconds"]
 
     @torch.no_grad()

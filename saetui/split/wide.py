@@ -1,7 +1,7 @@
 """A wide run: the seed's method, carried out in a run directory."""
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from saetui.split.matmul import settled_matmul, use_matmul
 from saetui.split.outcome import inherited_target
 from saetui.split.pace import Pace
 from saetui.split.recipe import SplitRecipe
+from saetui.split.sparse import SparseEngine, choose_sparse_engine, has_numba
 from saetui.split.trace import Trace, next_record
 from saetui.split.trainer import Trainer
 
@@ -61,11 +62,12 @@ class _WideRun:
         self.lm = lm
         checkpoint = context.latest_checkpoint()
         self._choose_matmul(checkpoint[1]["matmul"] if checkpoint else None)
+        sparse_engine = self._choose_sparse_engine(checkpoint[1]["sparse_engine"] if checkpoint else None)
         self.rows = open_rows(self.setup, lm.tokenizer, "train")
         record_inputs(context, lm, narrow, self.rows)
         pieces = ActivationCache(FilteredRows(lm, self.rows, recipe, narrow), recipe, self._say_cache)
         source = ShuffledActivations(pieces, recipe, narrow)
-        self.trainer = Trainer(recipe, source, lm.d_in, narrow, lm.device)
+        self.trainer = Trainer(recipe, source, lm.d_in, narrow, lm.device, sparse_engine=sparse_engine)
         if checkpoint:
             self.trainer.restore(*checkpoint)
         self.trace = Trace.of(lm, probe_prompts(self.setup, context.folder), recipe)
@@ -132,7 +134,8 @@ class _WideRun:
 
     def _save_checkpoint(self) -> None:
         tensors, values = self.trainer.state()
-        self.context.save_checkpoint(tensors, {**values, "matmul": self._matmul})
+        engines = {"matmul": self._matmul, "sparse_engine": asdict(self._sparse_engine)}
+        self.context.save_checkpoint(tensors, {**values, **engines})
 
     def _finish(self) -> None:
         sae = self.trainer.sae()
@@ -176,6 +179,18 @@ class _WideRun:
                 f"relative difference {found.error:.0e})",
             )
         use_matmul(self._matmul)
+
+    def _choose_sparse_engine(self, known: dict[str, bool] | None) -> SparseEngine:
+        """As ``_choose_matmul``, for the sparse steps; to be called after it."""
+        self._sparse_engine = SparseEngine(**known) if known else SparseEngine()
+        if self.lm.device.type == "cpu" and known is None:
+            self._sparse_engine, line = choose_sparse_engine(self.lm.d_in, self.recipe.d_sae)
+            self.context.event("sparse", **asdict(self._sparse_engine), message=line)
+        elif self._sparse_engine.compiled and not has_numba():
+            self.context.event(
+                "warning", message="the run began with Numba, which is gone: it ends in other last bits"
+            )
+        return self._sparse_engine
 
 
 class _Asked(Exception):

@@ -1,0 +1,217 @@
+"""The sparse path of a training step: only active (token, feature) pairs are decoded and collect gradients.
+
+``TorchOperators`` does it with torch's own operators; ``saetui.split.compiled`` is the same in compiled
+loops, several times faster, where Numba is installed.
+"""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from saetui.split.screen import WORTH, integer_products, quantise, screening_speedup, tokens_at_once
+
+SCREEN_AT_MOST = 0.3
+"""Share of all pairs that a screen may let through; beyond it the whole product in fp32 is faster."""
+WORTH_TRYING = 2**17
+"""Weights of an encoder from which on a faster engine saves more than looking for it costs."""
+
+
+@dataclass(frozen=True)
+class ActivePairs:
+    """The active pairs of a batch, token by token: those of token t are ``first[t]`` to ``first[t + 1]``."""
+
+    first: Tensor
+    """``[tokens + 1]``, int32."""
+    features: Tensor
+    """``[pairs]``, int32, ascending within a token."""
+    activations: Tensor
+    """``[pairs]``, fp32, above zero."""
+
+
+@dataclass(frozen=True)
+class SparseSums:
+    """What the gradients' pass sums up on its way."""
+
+    squared_error: Tensor
+    """0-d: Σ_t |x̂_t - y_t|²."""
+    activations: Tensor
+    """``[d_sae]``, fp32: Σ_t activations."""
+    firings: Tensor
+    """``[d_sae]``, fp32: tokens on which each feature fired."""
+
+
+class SparseOperators(Protocol):
+    """The two halves of a sparse step. ``x`` and ``y`` are ``[tokens, d_in]``, the weights fp32, all on the
+    CPU and contiguous."""
+
+    screened: bool
+    """Whether active pairs are looked for with 8-bit integers first (``saetui.split.screen``). Turns itself
+    off where a screen lets too much through; part of what an exact resume needs."""
+
+    def active(self, x: Tensor, W_encT: Tensor, b_enc: Tensor, silent: int | None) -> ActivePairs:
+        """The pairs for which ``x · W_encT[f] + b_enc[f] > 0``, those of feature ``silent`` left out."""
+        ...
+
+    def gradients(
+        self,
+        pairs: ActivePairs,
+        x: Tensor,
+        y: Tensor,
+        W_dec: Tensor,
+        b_dec: Tensor,
+        scale: float,
+        l1: Tensor,
+        g: Tensor,
+        grads: dict[str, Tensor],
+    ) -> SparseSums:
+        """Fills ``g [tokens, d_in]`` with the gradient with respect to the reconstruction, ``scale`` times
+        its error, and ``grads``' W_dec, W_encT and b_enc. ``l1 [d_sae]`` is the L1 term's gradient with
+        respect to an activation of each feature."""
+        ...
+
+
+@dataclass(frozen=True)
+class SparseEngine:
+    """How sparse steps are made; a resumed run keeps what it began with, for the sake of the last bits."""
+
+    screened: bool = False
+    compiled: bool = False
+
+
+def choose_sparse_engine(d_in: int, d_sae: int) -> tuple[SparseEngine, str]:
+    """What is fastest here, tried out, and a line that says so. Small SAEs are not worth the trial."""
+    if d_in * d_sae < WORTH_TRYING:
+        return SparseEngine(), "sparse steps: torch's operators (a small SAE)"
+    speedup = screening_speedup(d_in, d_sae)
+    screened, compiled = speedup > WORTH, False
+    loops = "torch's operators (pip install 'saetui[fast]' for compiled loops)"
+    if has_numba():
+        from saetui.split.compiled import check
+
+        compiled, loops = check()
+    how = "screened by" if screened else "not screened by"
+    line = f"sparse steps: {loops}, {how} 8-bit products (these are {speedup:.1f}× as fast as fp32)"
+    return SparseEngine(screened, compiled), line
+
+
+def has_numba() -> bool:
+    return find_spec("numba") is not None
+
+
+def sparse_operators(engine: SparseEngine | None = None) -> SparseOperators:
+    """The operators of ``engine``, plain torch where there is none; torch's, too, where compiled ones are
+    asked for and Numba is gone."""
+    engine = engine or SparseEngine()
+    if engine.compiled and has_numba():
+        from saetui.split.compiled import CompiledOperators
+
+        return CompiledOperators(engine.screened)
+    return TorchOperators(engine.screened)
+
+
+class TorchOperators:
+    """``SparseOperators`` by torch's embedding_bag and its gradients."""
+
+    def __init__(self, screened: bool = False) -> None:
+        self.screened = screened
+
+    def active(self, x: Tensor, W_encT: Tensor, b_enc: Tensor, silent: int | None) -> ActivePairs:
+        if not self.screened:
+            return product_pairs(x, W_encT, b_enc, silent)
+        d_sae = len(W_encT)
+        W, tokens_of, features, step = quantise(W_encT), [], [], tokens_at_once(d_sae)
+        # Everything but the product, divided by the token's scale, is a product of three columns.
+        by_feature = torch.stack([b_enc, W.norm, W.error])
+        for start in range(0, len(x), step):
+            part = quantise(x[start : start + step])
+            products = integer_products(part.low, W.low, torch.empty(len(part.low), d_sae, dtype=torch.int32))
+            tiny = torch.finfo(torch.float32).tiny
+            by_token = torch.stack([torch.ones_like(part.scale), part.error, part.norm], 1)
+            bound = (products * W.scale).addmm_(
+                by_token / part.scale.clamp_min(tiny).unsqueeze(1), by_feature
+            )
+            flat = torch.from_numpy(np.flatnonzero((bound > 0).numpy()))
+            token = torch.div(flat, d_sae, rounding_mode="floor")
+            features.append(flat - token * d_sae)
+            tokens_of.append(token + start)
+        tokens, candidates = torch.cat(tokens_of), torch.cat(features)
+        self.screened = len(tokens) <= SCREEN_AT_MOST * len(x) * d_sae
+        first = _first(torch.bincount(tokens, minlength=len(x)))
+        pre = _products_of_pairs(x, W_encT, tokens, candidates, first) + b_enc[candidates]
+        on = pre > 0 if silent is None else (pre > 0) & (candidates != silent)
+        counts = torch.bincount(tokens[on], minlength=len(x))
+        return ActivePairs(_first(counts), candidates[on].int(), pre[on])
+
+    def gradients(
+        self,
+        pairs: ActivePairs,
+        x: Tensor,
+        y: Tensor,
+        W_dec: Tensor,
+        b_dec: Tensor,
+        scale: float,
+        l1: Tensor,
+        g: Tensor,
+        grads: dict[str, Tensor],
+    ) -> SparseSums:
+        d_sae = len(W_dec)
+        features, activations = pairs.features, pairs.activations
+        # Decoding is a weighted sum of the decoder rows in each token's bag.
+        error = torch.sub(_bag(features, W_dec, pairs.first, activations) + b_dec, y, out=g)
+        squared_error = error.square().sum(1).sum()
+        g.mul_(scale)
+        tokens = torch.repeat_interleave(torch.arange(len(x)), pairs.first.diff().long())
+        df = _products_of_pairs(g, W_dec, tokens, features, pairs.first) + l1[features]
+
+        # The same pairs by feature: a feature's gradient is a weighted sum over the tokens in its bag.
+        order = torch.argsort(features.short() if d_sae <= 2**15 else features, stable=True)
+        counts = torch.bincount(features, minlength=d_sae)
+        first = _first(counts)
+        tokens, activations, df = tokens[order].int(), activations[order], df[order]
+        grads["W_dec"].copy_(_bag(tokens, g, first, activations))
+        grads["W_encT"].copy_(_bag(tokens, x, first, df))
+        features = features[order]
+        grads["b_enc"].copy_(torch.bincount(features, weights=df, minlength=d_sae))
+        sums = torch.bincount(features, weights=activations, minlength=d_sae).float()
+        return SparseSums(squared_error, sums, counts.float())
+
+
+def product_pairs(x: Tensor, W_encT: Tensor, b_enc: Tensor, silent: int | None) -> ActivePairs:
+    """The active pairs by the whole product in fp32, some tokens at a time."""
+    d_sae, step = len(W_encT), max(256, tokens_at_once(len(W_encT)))
+    counts, features, activations = [], [], []
+    pre = torch.empty(min(step, len(x)), d_sae)
+    for start in range(0, len(x), step):
+        part = x[start : start + step]
+        pre = torch.addmm(b_enc, part, W_encT.T, out=pre[: len(part)])
+        if silent is not None:
+            pre[:, silent] = 0
+        # NumPy finds them several times faster than torch.
+        flat = torch.from_numpy(np.flatnonzero((pre > 0).numpy()))
+        tokens = torch.div(flat, d_sae, rounding_mode="floor")
+        counts.append(torch.bincount(tokens, minlength=len(part)))
+        features.append((flat - tokens * d_sae).int())
+        activations.append(pre.view(-1).take(flat))
+    return ActivePairs(_first(torch.cat(counts)), torch.cat(features), torch.cat(activations))
+
+
+def _first(counts: Tensor) -> Tensor:
+    return F.pad(counts.cumsum(0), (1, 0)).int()
+
+
+def _bag(indices: Tensor, rows: Tensor, first: Tensor, weights: Tensor) -> Tensor:
+    """``out[i] = Σ weights[p] * rows[indices[p]]`` over the p from ``first[i]`` to ``first[i + 1]``."""
+    return F.embedding_bag(
+        indices, rows, first, mode="sum", per_sample_weights=weights, include_last_offset=True
+    )
+
+
+def _products_of_pairs(a: Tensor, b: Tensor, in_a: Tensor, in_b: Tensor, first: Tensor) -> Tensor:
+    """``a[in_a[p]] · b[in_b[p]]`` for every pair p: embedding_bag's gradient with respect to its weights."""
+    in_a, in_b, first = in_a.int(), in_b.int(), first[:-1]
+    return torch.ops.aten._embedding_bag_per_sample_weights_backward(a, b, in_b, first, in_a, 0)
