@@ -11,8 +11,9 @@ from saetui.runs.context import RunContext
 from saetui.settings import runs_root
 from saetui.setup import Setup
 from saetui.studies import conductor
-from saetui.studies.cells import Cell, expand
+from saetui.studies.cells import Cell
 from saetui.studies.file import load_study_file
+from saetui.studies.grid import expand
 from saetui.studies.store import FOLDER, Plan, Study, save_study
 from tests.runs_support import fit
 
@@ -56,7 +57,7 @@ def saved(path: Path, **given: int) -> Study:
 
 def use_test_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Studies started from here train with ``train`` and are judged in a moment."""
-    monkeypatch.setattr("saetui.studies.conductor.CONDUCTOR", __name__)
+    monkeypatch.setattr("saetui.studies.launcher.CONDUCTOR", __name__)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
 
 

@@ -17,7 +17,7 @@ from saetui.cli import cli
 from saetui.errors import UsageError, UserError
 from saetui.runs.store import Run, list_runs
 from saetui.settings import runs_root
-from saetui.studies.conductor import start
+from saetui.studies.launcher import start
 from saetui.studies.report import study_report
 from saetui.studies.status import StudyStatus, study_status
 from saetui.studies.store import Study, find_study

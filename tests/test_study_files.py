@@ -10,9 +10,9 @@ from saetui.embedded import world
 from saetui.errors import UsageError
 from saetui.features.row_store import RowStore
 from saetui.loading import load_lm, load_sae, open_rows
-from saetui.studies.cells import expand
 from saetui.studies.conductor import by_turns
 from saetui.studies.file import load_study_file
+from saetui.studies.grid import expand
 from saetui.studies.shipped import shipped
 from saetui.studies.thresholds import TOKENS, measured_thresholds
 from tests.studies_support import SETUP, cells_of, write

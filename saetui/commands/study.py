@@ -14,7 +14,7 @@ from saetui.commands.live_line import LiveLine
 from saetui.commands.options import json_option, setup_options
 from saetui.commands.output import csv_text, emit_json, say
 from saetui.errors import UsageError
-from saetui.quantities import duration, si
+from saetui.quantities import si
 from saetui.reports import markdown
 from saetui.reports.document import Table
 from saetui.reports.study_tables import cell_records, curve_records, tables
@@ -23,7 +23,7 @@ from saetui.settings import runs_root
 from saetui.setup import Setup
 from saetui.studies.file import METHODS, StudyFile, load_study_file
 from saetui.studies.shipped import shipped
-from saetui.studies.status import CellStatus, StudyStatus, study_status
+from saetui.studies.status import CellStatus, study_status, summary
 from saetui.studies.store import FOLDER, Plan, Study, find_study, list_studies, save_study
 from saetui.toml_file import check_keys
 
@@ -52,7 +52,7 @@ def list_command(as_json: bool) -> None:
     for name, title in files.items():
         click.echo(f"{name:<{width}}  {title}  (shipped)")
     for status in begun:
-        click.echo(f"{status.name:<{width}}  {status.title}: {_summary(status)}")
+        click.echo(f"{status.name:<{width}}  {status.title}: {summary(status)}")
 
 
 @command.command("show")
@@ -106,7 +106,7 @@ def run_command(
     if dry_run:
         _print_plan(plan, as_json)
         return
-    from saetui.studies.conductor import start
+    from saetui.studies.launcher import start
 
     if not start(study, at_once):
         say(f"{study.name} is at work already")
@@ -142,7 +142,7 @@ def status_command(study: str, as_json: bool) -> None:
         for cell in status.cells
     ]
     _print_table(Table(status.title, headings, rows))
-    click.echo(f"{status.name}: {_summary(status)}")
+    click.echo(f"{status.name}: {summary(status)}")
     for cell in status.failed:
         say(_failure(cell))
     if status.state == "unfinished":
@@ -153,13 +153,13 @@ def status_command(study: str, as_json: bool) -> None:
 @click.argument("study", metavar="STUDY")
 def stop_command(study: str) -> None:
     """Stop STUDY: its runs save a checkpoint and end. `saetui study run` goes on with it."""
-    from saetui.studies.conductor import stop
+    from saetui.studies.launcher import stop
 
     found = find_study(runs_root(), study)
     stop(found)
     while found.alive():
         time.sleep(_LOOK_S / 5)
-    say(f"{found.name} is stopped: {_summary(study_status(found))}")
+    say(f"{found.name} is stopped: {summary(study_status(found))}")
 
 
 @command.command("report")
@@ -212,7 +212,7 @@ def _values(settings: tuple[str, ...], file: StudyFile) -> dict[str, Any]:
 
 def _plan(file: StudyFile, path: Path, given: dict[str, Any], values: dict[str, Any]) -> Plan:
     from saetui.loading import load_sae
-    from saetui.studies.cells import expand
+    from saetui.studies.grid import expand
     from saetui.studies.thresholds import measured_thresholds
 
     in_file = Setup.from_dict({"model": "real"} | file.setup).anchored(path.resolve().parent)
@@ -248,7 +248,7 @@ def _follow(study: Study, as_json: bool) -> str:
                 if told.get(cell.cell.id) != cell.state and (news := _news(cell)):
                     line.say(news)
                 told[cell.cell.id] = cell.state
-            line.draw(_summary(status))
+            line.draw(summary(status))
             if status.state != "running":
                 break
             time.sleep(_LOOK_S)
@@ -262,7 +262,7 @@ def _follow(study: Study, as_json: bool) -> str:
     line.close()
     if as_json:
         emit_json(status)
-    say(f"{study.name}: {_summary(status)}; `saetui study report {study.name}` shows what came out")
+    say(f"{study.name}: {summary(status)}; `saetui study report {study.name}` shows what came out")
     return "failed" if status.failed else "finished" if status.state == "finished" else "unfinished"
 
 
@@ -280,17 +280,6 @@ def _news(cell: CellStatus) -> str | None:
 def _failure(cell: CellStatus) -> str:
     run = f" ({cell.run.id})" if cell.run else ""
     return f"{cell.cell.id}{run} {cell.state}: {cell.message or 'it does not say why'}"
-
-
-def _summary(status: StudyStatus) -> str:
-    """``7 of 12 finished · 2 running · 1 failed · ETA 12m03``."""
-    parts = [f"{status.finished} of {len(status.cells)} finished"]
-    for state in ("running", "queued", "judging", "paused", "stopped", "failed", "crashed", "waiting"):
-        if count := status.count(state):
-            parts.append(f"{count} {state}")
-    if status.eta_s is not None:
-        parts.append(f"ETA {duration(status.eta_s)}")
-    return " · ".join(parts)
 
 
 def _print_table(table: Table) -> None:

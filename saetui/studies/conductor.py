@@ -19,58 +19,21 @@ from typing import TYPE_CHECKING
 from saetui.errors import UserError
 from saetui.runs import lock
 from saetui.runs.journal import Journal
-from saetui.runs.launcher import launch, request, start_detached
+from saetui.runs.launcher import launch
 from saetui.runs.queue import devices
 from saetui.runs.store import LIVE, Run, create_run
 from saetui.setup import Setup
 from saetui.split.review import CRITERIA_FILE
 from saetui.studies.cells import Cell, recipe_of
-from saetui.studies.store import Study, live_runs
-from saetui.studies.verdicts import is_judged, judge_cell
+from saetui.studies.judging import judge_cell
+from saetui.studies.launcher import CONDUCTOR, ask_to_stop
+from saetui.studies.store import Study
+from saetui.studies.verdicts import is_judged
 
 if TYPE_CHECKING:
     from saetui.lm.base import LanguageModel
 
-CONDUCTOR = "saetui.studies.conductor"
-"""The module that a study's process executes."""
-
 _POLL_S = 0.25
-
-
-def start(study: Study, at_once: int = 1) -> bool:
-    """Starts the study's process, in its own session; False where one works for it already. ``at_once``:
-    runs on one device. UserError where it cannot be started."""
-    study.plan  # noqa: B018  (a plan that cannot be read cannot be carried out)
-    try:
-        if (fd := lock.take(study.lock_path)) is None:
-            return False
-        study.stop_path.unlink(missing_ok=True)
-        with Journal(study.events_path) as events:
-            events.append(kind="launched", at_once=at_once)
-        start_detached(
-            [CONDUCTOR, str(study.folder.resolve()), "--at-once", str(at_once)], fd, study.log_path
-        )
-    except OSError as error:
-        raise UserError(f"{study.name} cannot be launched: {error.strerror}") from None
-    return True
-
-
-def stop(study: Study) -> None:
-    """Asks the study's process and its runs to leave; runs save a checkpoint first. UserError where there is
-    nothing to stop."""
-    running = live_runs(study)
-    if not study.alive() and not running:
-        raise UserError(f"{study.name} is not at work: there is nothing to stop")
-    study.stop_path.touch()
-    for run in running:
-        _ask_to_stop(run)
-
-
-def _ask_to_stop(run: Run) -> None:
-    try:
-        request(run, "stop")
-    except UserError:  # it has ended in between
-        return
 
 
 def by_turns(cells: Sequence[Cell], waiting: Sequence[Cell]) -> list[Cell]:
@@ -112,7 +75,7 @@ class _Conductor:
                 self.waiting.clear()
                 self.unjudged.clear()
                 for run in self.live.values():
-                    _ask_to_stop(run)
+                    ask_to_stop(run)
             self._collect()
             self._launch()
             if self.unjudged:

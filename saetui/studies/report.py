@@ -1,23 +1,57 @@
 """A study's results, from its runs' own files. What is not finished reports what there is. Without torch."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from saetui.runs.files import signature
+from saetui.runs.store import Run
 from saetui.split.overtaking import Overtaking
 from saetui.studies.effects import effects
 from saetui.studies.filtering import filter_results
 from saetui.studies.reading import Reading, finished, grouped, read_cell
 from saetui.studies.results import CellResult, Over, QualityCurve, ReplacingResult, RowResult, StudyReport
-from saetui.studies.status import study_status
-from saetui.studies.store import Study
+from saetui.studies.status import StudyStatus, study_status
+from saetui.studies.store import Plan, Study
+from saetui.studies.verdicts import REPORT_FILE
+
+
+class ReportReader:
+    """Reads one study's results again and again: a run's files only where they have changed."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self._known: dict[str, tuple[Any, Reading]] = {}
+
+    def read(self, status: StudyStatus) -> StudyReport:
+        """What there is now, ``status`` being where the study stands. UserError where its plan is missing
+        or damaged."""
+        plan, runs = self.study.plan, self.study.runs()
+        readings: list[Reading] = []
+        for now in status.cells:
+            run = runs.get(now.cell.id)
+            stamp = (run.folder, *map(signature, run_files(run))) if run else None
+            known = self._known.get(now.cell.id)
+            if known is None or known[0] != stamp:
+                known = stamp, read_cell(now.cell, now.state, now.message, run, plan.kind)
+                self._known[now.cell.id] = known
+            result = replace(known[1].result, cell=now.cell, state=now.state, message=now.message)
+            readings.append(replace(known[1], result=result))
+        return _report(self.study, plan, readings)
+
+
+def run_files(run: Run) -> list[Path]:
+    """The files that a run's part of a report is read from."""
+    return [run.metrics_path, run.events_path, run.judgements_path, run.folder / REPORT_FILE]
 
 
 def study_report(study: Study) -> StudyReport:
     """What there is now. UserError where the study's plan is missing or damaged."""
-    plan, runs = study.plan, study.runs()
-    readings = [
-        read_cell(now.cell, now.state, now.message, runs.get(now.cell.id), plan.kind)
-        for now in study_status(study).cells
-    ]
+    return ReportReader(study).read(study_status(study))
+
+
+def _report(study: Study, plan: Plan, readings: list[Reading]) -> StudyReport:
     return StudyReport(
         name=study.name,
         title=plan.title,

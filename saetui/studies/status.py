@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
+from saetui.quantities import duration
 from saetui.runs.cost import wall_seconds
 from saetui.runs.status import RunStatus, status
 from saetui.runs.store import LIVE, State
@@ -98,3 +99,14 @@ def _eta(cells: list[CellStatus], pace: float | None) -> float | None:
             recipe = cell.cell.recipe
             left += pace * (recipe.get("tokens") or recipe["steps"] * recipe["batch_size"])
     return left / len(live)
+
+
+def summary(status: StudyStatus) -> str:
+    """``7 of 12 finished · 2 running · 1 failed · ETA 12m03``."""
+    parts = [f"{status.finished} of {len(status.cells)} finished"]
+    for state in ("running", "queued", "judging", "paused", "stopped", "failed", "crashed", "waiting"):
+        if count := status.count(state):
+            parts.append(f"{count} {state}")
+    if status.eta_s is not None:
+        parts.append(f"ETA {duration(status.eta_s)}")
+    return " · ".join(parts)

@@ -1,4 +1,4 @@
-"""The verdict on a cell's run: by the criteria for its target or, without any, by the split report."""
+"""The verdicts stored with a run: a judgement by criteria, or a split report. Without torch."""
 
 import json
 from dataclasses import asdict
@@ -10,10 +10,9 @@ from saetui.atomic import write_atomic
 from saetui.runs.files import signature
 from saetui.runs.store import Run
 from saetui.runs.tail import read_records
-from saetui.split.review import FILE_NAME, store_judgement
+from saetui.split.review import FILE_NAME
 
 if TYPE_CHECKING:
-    from saetui.lm.base import LanguageModel
     from saetui.split.report import SplitReport
 
 REPORT_FILE = "split-report.json"
@@ -42,17 +41,3 @@ def read_report(folder: Path) -> dict[str, Any] | None:
 def store_report(folder: Path, report: "SplitReport") -> None:
     """Stores a split report in a run directory, in place of an earlier one."""
     write_atomic(folder / REPORT_FILE, json.dumps(asdict(report)).encode())
-
-
-def judge_cell(run: Run, lm: "LanguageModel | None") -> "LanguageModel":
-    """Judges a finished run and stores the verdict in it. ``lm``: the language model of its setup, where it
-    is open; gives it back, to be used again. Raises as ``judge`` and ``split_report``."""
-    from saetui.loading import load_lm
-    from saetui.split.outcome import criteria_for, judge_run, report_run, setup_of
-
-    lm = lm or load_lm(setup_of(run))
-    if criteria := criteria_for(run):
-        store_judgement(run.folder, judge_run(run, criteria, lm=lm))
-    else:
-        store_report(run.folder, report_run(run, lm=lm))
-    return lm

@@ -121,6 +121,12 @@ class Workbench(App[None]):
 
         self.push_screen(RunsScreen(self.watch_runs.root, self._symbols, marks=self.marks))
 
+    def action_studies(self) -> None:
+        from saetui.tui.screens.studies import StudiesScreen
+
+        root, setup = self.watch_runs.root, self.session.setup
+        self.push_screen(StudiesScreen(root, setup, self.marks, self._symbols))
+
     @property
     def _symbols(self) -> Symbols:
         return cast("Symbols", self.settings.symbols)

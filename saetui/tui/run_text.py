@@ -14,6 +14,8 @@ SIGNS = {
     "failed": "✗",
     "stopped": "■",
     "crashed": "✗",
+    "waiting": "·",
+    "judging": "◔",
 }
 _ASCII_SIGNS = {
     "queued": ".",
@@ -23,6 +25,8 @@ _ASCII_SIGNS = {
     "failed": "x",
     "stopped": "#",
     "crashed": "!",
+    "waiting": "-",
+    "judging": "~",
 }
 STYLES = {
     "queued": "idle",
@@ -32,6 +36,8 @@ STYLES = {
     "failed": "bad",
     "stopped": "idle",
     "crashed": "bad",
+    "waiting": "idle",
+    "judging": "busy",
 }
 
 

@@ -314,13 +314,7 @@ def shell_command(setup: Setup, recipe: Recipe, defaults: Recipe) -> str:
     """The command that launches the same run, naming what it would not take by itself."""
     split = isinstance(recipe, SplitRecipe)
     words = ["saetui", "split" if split else "graft"]
-    for name, flag in (("model", "model"), ("hook_name", "hook"), ("sae", "sae"), ("dataset", "dataset")):
-        if value := getattr(setup, name):
-            words += [f"--{flag}", value]
-    if setup.seq_len is not None:
-        words += ["--seq-len", str(setup.seq_len)]
-    if setup.device != "auto":
-        words += ["--device", setup.device]
+    words += setup_words(setup)
     for f in fields(recipe):
         value = getattr(recipe, f.name)
         if f.name not in ("target", "d_sae") and value == getattr(defaults, f.name):
@@ -331,6 +325,19 @@ def shell_command(setup: Setup, recipe: Recipe, defaults: Recipe) -> str:
         else:
             words += [f"--{flag}", _shown(value)]
     return shlex.join([*words, "--detach"] if split else words)
+
+
+def setup_words(setup: Setup) -> list[str]:
+    """A setup as options of a command."""
+    words: list[str] = []
+    for name, flag in (("model", "model"), ("hook_name", "hook"), ("sae", "sae"), ("dataset", "dataset")):
+        if value := getattr(setup, name):
+            words += [f"--{flag}", value]
+    if setup.seq_len is not None:
+        words += ["--seq-len", str(setup.seq_len)]
+    if setup.device != "auto":
+        words += ["--device", setup.device]
+    return words
 
 
 def _shown(value: Any) -> str:

@@ -139,6 +139,16 @@ class Table(LineStyles, ScrollView, Generic[Row], can_focus=True):
         self._all = list(rows)
         self._arrange()
 
+    def set_columns(self, columns: Sequence[Column[Row]]) -> None:
+        """Other columns, to be followed by a :meth:`fill`; what it is sorted by stays where that is there."""
+        looks = [[(c.title, c.width, c.drop) for c in some] for some in (self.columns, columns)]
+        by = self._sort.title if self._sort else None
+        self.columns = list(columns)
+        self._sort = next((c for c in self.columns if c.sort and c.title == by), None)
+        if looks[0] != looks[1]:
+            self._rows, self._cells = [], []
+            self.refresh()
+
     def select_key(self, key: Hashable) -> bool:
         """Puts the cursor on the row with ``key``; False where it is not shown."""
         for index, row in enumerate(self._rows):
