@@ -69,7 +69,7 @@ def train(context: RunContext) -> None:
     fit(context)
 
 
-def judge_at_once(run: object, lm: object) -> object:
+def judge_at_once(run: object, lm: object, report: bool) -> object:
     """In the place of the judge, which needs an SAE: the word that says that it came by."""
     assert isinstance(run, conductor.Run)
     (run.folder / "split-report.json").write_text('{"kind": "split"}')

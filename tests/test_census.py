@@ -237,7 +237,7 @@ def test_agreement_of_known_orders() -> None:
     assert spearman(np.ones(4), np.arange(4.0)) == 0
 
     def pair(feature: int, expected: float, found: float) -> tuple[Evidence, FeatureCensus]:
-        evidence = Evidence(feature, 9, 0.1, expected, "next", 0.5, "a", 0.5, 0, 0.1, 0.5)
+        evidence = Evidence(feature, 9, 2.0, 0.1, expected, "next", 0.5, "a", 0.5, 0, 0.1, 0.5)
         return evidence, FeatureCensus(feature, 0.1, 1.0, 9, children=2, by_next=found)
 
     order = [pair(i, float(i), float(i if i < 15 else 44 - i)) for i in range(30)]

@@ -47,12 +47,12 @@ def test_the_matching_is_the_best_one() -> None:
 
 
 def side(*features: Classes, run: str) -> Side:
-    return Side(fitted(*features), None, run, "split", COST)
+    return Side(fitted(*features), None, run, "split", COST, 0, 0.0)
 
 
 def compared(first: Side, second: Side) -> Comparison:
     lm, _, _ = world()
-    return compare(lm, narrow(), 0, 0.0, first, second, SyntheticRows("eval"), tokens=TOKENS)
+    return compare(lm, narrow(), first, second, SyntheticRows("eval"), tokens=TOKENS)
 
 
 def test_children_of_one_class_are_matched_and_the_rest_named() -> None:

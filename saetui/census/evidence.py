@@ -53,6 +53,7 @@ def _evidence(narrow: SAE, sample: HotSample, feature: int, places: Tensor) -> E
     return Evidence(
         feature=feature,
         tokens=len(places),
+        threshold=float(sample.threshold[feature]),
         density=sample.density(feature),
         context_share=max(shares),
         side=sides[int(np.argmax(shares))],

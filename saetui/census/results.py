@@ -127,7 +127,9 @@ class Evidence:
 
     feature: int
     tokens: int
-    """Hot tokens looked at."""
+    """Hot tokens looked at, …"""
+    threshold: float
+    """… its activation being above this on them: what a split of it would have as its own."""
     density: float
     context_share: float
     side: Side

@@ -52,7 +52,7 @@ def command(setup: Setup, tokens: int, before: bool, top: int, form: str | None)
     from saetui.census.census import rank, take_census
 
     recipe = census_recipe(setup, tokens)
-    narrow, index = _open(setup, recipe)
+    narrow, index = open_index(setup, recipe)
     progress = _Progress()
     try:
         if before:
@@ -159,7 +159,7 @@ def _record(one: FeatureCensus, census: Census) -> dict[str, Any]:
     return record | {name: getattr(one, name) for name in derived}
 
 
-def _open(setup: Setup, recipe: CensusRecipe) -> "tuple[SAE, FeatureIndex]":
+def open_index(setup: Setup, recipe: CensusRecipe) -> "tuple[SAE, FeatureIndex]":
     """The narrow SAE and its index, read as far as the recipe says."""
     from saetui.commands.reading import Reading
     from saetui.features.index import FeatureIndex

@@ -4,12 +4,15 @@ import csv
 import io
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+
+from saetui.reports.document import Table
 
 
 def jsonable(value: Any) -> Any:
@@ -46,3 +49,27 @@ def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
 def say(message: str) -> None:
     """A line of narration on stderr."""
     click.echo(message, err=True)
+
+
+def print_table(table: Table) -> None:
+    """Prints a table on stdout, no wider than a terminal; in a pipe nothing is cut."""
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else 300)
+    shown = RichTable(
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        title=table.title,
+        title_justify="left",
+        title_style="bold",
+    )
+    for heading in table.headings:
+        shown.add_column(heading)
+    for row in table.rows:
+        shown.add_row(*map(Text, row))
+    console.print(shown)
+    if table.note:
+        console.print(table.note, style="dim", markup=False, highlight=False)

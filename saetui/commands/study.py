@@ -10,9 +10,12 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from saetui.census.defaults import census_recipe
+from saetui.commands.census import open_index
 from saetui.commands.live_line import LiveLine
 from saetui.commands.options import json_option, setup_options
-from saetui.commands.output import csv_text, emit_json, say
+from saetui.commands.output import csv_text, emit_json, print_table, say
+from saetui.commands.study_compare import compare_command
 from saetui.errors import UsageError
 from saetui.quantities import si
 from saetui.reports import markdown
@@ -37,6 +40,9 @@ def command() -> None:
 
     Its runs are ordinary runs: runs, watch, judge and export know them.
     """
+
+
+command.add_command(compare_command)
 
 
 @command.command("list")
@@ -73,6 +79,9 @@ def show_command(study: str) -> None:
 @click.option(
     "--at-once", type=click.IntRange(min=1), default=1, show_default=True, help="runs on one device"
 )
+@click.option(
+    "--next", "next_count", type=click.IntRange(min=1), help="targets: so many of the features to split next"
+)
 @click.option("--dry-run", is_flag=True, help="list the runs that it would come to, and start none")
 @click.option("--detach", is_flag=True, help="launch, print the study's name and return")
 @json_option
@@ -82,6 +91,7 @@ def run_command(
     settings: tuple[str, ...],
     name: str | None,
     at_once: int,
+    next_count: int | None,
     dry_run: bool,
     detach: bool,
     as_json: bool,
@@ -89,17 +99,22 @@ def run_command(
     """Carry out the study FILE and follow it: a TOML file, a shipped study's name, or that of one begun.
 
     Repeated, it goes on: finished runs are kept, missing and unfinished ones are queued. Model, SAE and data
-    named here override the file's. Exit code: 0 all finished, 1 some failed, 3 stopped, 130 left.
+    named here override the file's. With --next its targets are the features that the rank before a census
+    expects to split first, and the report says how many of them did. Exit code: 0 all finished, 1 some
+    failed, 3 stopped, 130 left.
     """
     path = shipped().get(study_file) or Path(study_file)
     begun = next((study for study in list_studies(runs_root()) if study.name == study_file), None)
     if begun and not path.exists():  # as it was planned
-        if _given(setup) or settings or name:
+        if _given(setup) or settings or name or next_count:
             raise UsageError(f"{study_file} is a study that was begun: to change it, run its file")
         study, plan = begun, begun.plan
     else:
         file = load_study_file(path)
-        plan = _plan(file, path, _given(setup), _values(settings, file))
+        setup = _setup(file, path, _given(setup))
+        if next_count:
+            file = file.with_targets(_next_targets(setup, next_count))
+        plan = _plan(file, setup, _values(settings, file))
         study = Study(runs_root() / FOLDER / (name or _name(path, file, plan)))
         if not dry_run:
             save_study(study, file, plan)
@@ -141,7 +156,7 @@ def status_command(study: str, as_json: bool) -> None:
         )
         for cell in status.cells
     ]
-    _print_table(Table(status.title, headings, rows))
+    print_table(Table(status.title, headings, rows))
     click.echo(f"{status.name}: {summary(status)}")
     for cell in status.failed:
         say(_failure(cell))
@@ -184,7 +199,7 @@ def report_command(study: str, form: str | None) -> None:
         click.echo("\n\n".join(markdown.table(table, level=2) for table in tables(report)))
     else:
         for table in tables(report):
-            _print_table(table)
+            print_table(table)
             click.echo()
 
 
@@ -210,13 +225,30 @@ def _values(settings: tuple[str, ...], file: StudyFile) -> dict[str, Any]:
     return values
 
 
-def _plan(file: StudyFile, path: Path, given: dict[str, Any], values: dict[str, Any]) -> Plan:
+def _setup(file: StudyFile, path: Path, given: dict[str, Any]) -> Setup:
+    in_file = Setup.from_dict({"model": "real"} | file.setup).anchored(path.resolve().parent)
+    return Setup.from_dict(in_file.to_dict() | given).anchored(Path.cwd())
+
+
+def _next_targets(setup: Setup, count: int) -> list[dict[str, Any]]:
+    """The features that the census's rank expects to split first."""
+    from saetui.census.census import rank
+    from saetui.studies.targets import next_targets
+
+    recipe = census_recipe(setup)
+    narrow, index = open_index(setup, recipe)
+    try:
+        return next_targets(rank(narrow, index, recipe), count)
+    finally:
+        index.close()
+        index.store.close()
+
+
+def _plan(file: StudyFile, setup: Setup, values: dict[str, Any]) -> Plan:
     from saetui.loading import load_sae
     from saetui.studies.grid import expand
     from saetui.studies.thresholds import measured_thresholds
 
-    in_file = Setup.from_dict({"model": "real"} | file.setup).anchored(path.resolve().parent)
-    setup = Setup.from_dict(in_file.to_dict() | given).anchored(Path.cwd())
     narrow = load_sae(setup)
     return Plan.of(file, setup, expand(file, setup, values, narrow, measured_thresholds(setup, narrow)))
 
@@ -280,27 +312,3 @@ def _news(cell: CellStatus) -> str | None:
 def _failure(cell: CellStatus) -> str:
     run = f" ({cell.run.id})" if cell.run else ""
     return f"{cell.cell.id}{run} {cell.state}: {cell.message or 'it does not say why'}"
-
-
-def _print_table(table: Table) -> None:
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    # A pipe has no width of its own: nothing is cut there.
-    console = Console(width=None if sys.stdout.isatty() else 300)
-    shown = RichTable(
-        box=None,
-        pad_edge=False,
-        header_style="bold",
-        title=table.title,
-        title_justify="left",
-        title_style="bold",
-    )
-    for heading in table.headings:
-        shown.add_column(heading)
-    for row in table.rows:
-        shown.add_row(*map(Text, row))
-    console.print(shown)
-    if table.note:
-        console.print(table.note, style="dim", markup=False, highlight=False)

@@ -17,6 +17,7 @@ from saetui.studies.results import (
     RowResult,
     StudyReport,
 )
+from saetui.studies.targets import TargetResult
 
 _NOT_AXES = "–"
 
@@ -26,6 +27,8 @@ def tables(report: StudyReport) -> list[Table]:
     found: list[Table] = []
     if len(report.rows) < len(report.cells):
         found.append(rows_table(report.rows))
+    if report.targets:
+        found.append(targets_table(report.targets))
     if report.effects:
         found.append(effects_table(report.effects))
     if report.filtering:
@@ -119,6 +122,28 @@ def rows_table(rows: Sequence[RowResult]) -> Table:
     ]
     note = f"Median (smallest … largest) over the finished seeds. {SECONDS}"
     return Table("Over seeds", headings, lines, note)
+
+
+def targets_table(targets: Sequence[TargetResult]) -> Table:
+    """How many of a study's targets split, and as what the others were judged."""
+    headings = ("target", "judged", "split", "otherwise", "effective children")
+    rows = [
+        (
+            str(one.target),
+            f"{one.judged} of {one.runs}",
+            share(one.split, one.judged),
+            ", ".join(f"{kind} {count}" for kind, count in one.kinds.items() if kind != "split"),
+            over(one.effective, "{:.1f}".format),
+        )
+        for one in targets
+    ]
+    judged = [one for one in targets if one.judged]
+    note = (
+        f"By the split report, targets in the study's order. {sum(one.mostly_split for one in judged)} of "
+        f"{len(judged)} targets split in most of their runs; {sum(one.split for one in judged)} of "
+        f"{sum(one.judged for one in judged)} runs."
+    )
+    return Table("Over targets", headings, rows, note)
 
 
 def effects_table(results: Sequence[EffectResult]) -> Table:

@@ -1,7 +1,7 @@
 """Which children two runs share: a graft and a wide SAE, or any two runs that split the same target."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,6 @@ from saetui.split.children import split_report
 from saetui.split.comparison import ComparedRun, Comparison, Match
 from saetui.split.graft import Graft
 from saetui.split.matching import best_matching
-from saetui.split.observing import Dictionary
 from saetui.split.outcome import open_outcome, setup_of
 from saetui.split.report import SplitThresholds
 
@@ -35,11 +34,16 @@ AGREEMENT = 0.5
 class Side:
     """A dictionary with the children of the target in it; for a graft they are known, None: to be found."""
 
-    encoder: Dictionary
+    encoder: SAE | Graft
     candidates: Sequence[int] | None
     run: str
     kind: str
     cost: Cost
+    target: int
+    threshold: float
+
+    def to(self, device: torch.device) -> "Side":
+        return replace(self, encoder=self.encoder.to(device))
 
 
 def compare_runs(
@@ -54,8 +58,8 @@ def compare_runs(
 ) -> Comparison:
     """Compares two finished runs on held-out rows of the first one's setup. UsageError where they did not
     split the same target of the same narrow SAE; UserError where one has no result."""
-    outcomes = [open_outcome(run) for run in (first, second)]
-    targets = [outcome.target for outcome in outcomes]
+    sides = [side_of(run) for run in (first, second)]
+    targets = [side.target for side in sides]
     if targets[0] != targets[1]:
         raise UsageError(
             f"{first.id} split feature {targets[0]} and {second.id} feature {targets[1]}: "
@@ -64,21 +68,16 @@ def compare_runs(
     setup = setup_of(first)
     lm = lm or load_lm(setup)
     narrow, other = (
-        o.encoder.narrow if isinstance(o.encoder, Graft) else load_sae(setup_of(o.run)) for o in outcomes
+        side.encoder.narrow if isinstance(side.encoder, Graft) else load_sae(setup_of(run))
+        for run, side in zip((first, second), sides, strict=True)
     )
     if encoder_hash(narrow) != encoder_hash(other):
         raise UsageError(f"{first.id} and {second.id} split different narrow SAEs: their targets are not one")
-    sides = [
-        Side(o.encoder.to(lm.device), o.children, o.run.id, o.run.manifest.kind, cost(o.run))
-        for o in outcomes
-    ]
     return compare(
         lm,
         narrow.to(lm.device),
-        targets[0],
-        max(outcome.threshold for outcome in outcomes),
-        sides[0],
-        sides[1],
+        sides[0].to(lm.device),
+        sides[1].to(lm.device),
         open_rows(setup, lm.tokenizer, "eval"),
         tokens=tokens,
         limits=limits,
@@ -87,11 +86,23 @@ def compare_runs(
     )
 
 
+def side_of(run: Run) -> Side:
+    """What a finished run ended with. UserError where it has not ended with anything yet."""
+    outcome = open_outcome(run)
+    return Side(
+        outcome.encoder,
+        outcome.children,
+        run.id,
+        run.manifest.kind,
+        cost(run),
+        outcome.target,
+        outcome.threshold,
+    )
+
+
 def compare(
     lm: LanguageModel,
     narrow: SAE,
-    target: int,
-    threshold: float,
     first: Side,
     second: Side,
     rows: TokenRows,
@@ -101,71 +112,54 @@ def compare(
     agreement: float = AGREEMENT,
     on_progress: Progress | None = None,
 ) -> Comparison:
-    """Finds the children of each side (``split_report``) and matches them by their activations where
-    ``target`` of ``narrow`` fires above ``threshold``; see ``Comparison``.
-
-    Only there, because a graft's children are silent elsewhere by construction and a wide SAE's are not.
-    """
-    limits = limits or SplitThresholds()
-    children = [
-        _children(lm, narrow, target, threshold, side, rows, tokens, limits, on_progress)
+    """Finds the children of each side (``find_children``), at the higher of their thresholds, and matches
+    them (``match_children``)."""
+    threshold = max(first.threshold, second.threshold)
+    found = [
+        find_children(
+            lm, narrow, side, threshold, rows, tokens=tokens, limits=limits, on_progress=on_progress
+        )
         for side in (first, second)
     ]
-    held_out = read_tokens(rows, tokens)
-    held_out = held_out[len(held_out) // 2 :]  # the first half chose the children
-    f = _activations(lm, narrow, target, threshold, (first, second), children, held_out, rows.bos)
-    a, b = (_unit(values.numpy()) for values in f)
-    agreements = a.T @ b
-    directions = [
-        _unit(side.encoder.W_dec[[child.feature for child in found]].double().cpu().numpy().T)
-        for side, found in zip((first, second), children, strict=True)
-    ]
-    cosines = directions[0].T @ directions[1]
-
-    def match(i: int, j: int) -> Match:
-        one, other = children[0][i].feature, children[1][j].feature
-        return Match(one, other, float(cosines[i, j]), float(agreements[i, j]))
-
-    # Pairs that are not alike count nothing: the sum of many small agreements must not decide.
-    score = np.where((agreements >= agreement) & (cosines >= limits.cosine), agreements, 0)
-    pairs = [(i, j) for i, j in best_matching(score) if score[i, j] > 0]
-    only_first = sorted(set(range(len(children[0]))) - {i for i, _ in pairs})
-    only_second = sorted(set(range(len(children[1]))) - {j for _, j in pairs})
-    nearest = [match(i, int(agreements[i].argmax())) for i in only_first if children[1]]
-    nearest += [match(int(agreements[:, j].argmax()), j) for j in only_second if children[0]]
-    sides = (
-        ComparedRun(side.run, side.kind, side.cost, found, [found[i].feature for i in only])
-        for side, found, only in zip((first, second), children, (only_first, only_second), strict=True)
-    )
-    return Comparison(
-        target=target,
-        threshold=threshold,
-        tokens_read=len(held_out) * (rows.seq_len - rows.bos),
-        tokens_fired=len(a),
-        first=next(sides),
-        second=next(sides),
-        matches=sorted((match(i, j) for i, j in pairs), key=lambda m: -m.agreement),
-        nearest=nearest,
-    )
+    return match_children(*found, limits=limits, agreement=agreement)
 
 
-def _children(
+@dataclass(frozen=True)
+class FoundChildren:
+    """A side's ``k`` children, and what they do on the n tokens of the target in the second half of the
+    held-out rows, on which no children were chosen."""
+
+    side: Side
+    target: int
+    threshold: float
+    children: list[Child]
+    activations: NDArray[np.floating]
+    """``[n, k]``, columns of norm 1."""
+    directions: NDArray[np.floating]
+    """Decoder rows as columns of norm 1, ``[d_in, k]``."""
+    tokens_read: int
+    """Of which the n are the target's."""
+
+
+def find_children(
     lm: LanguageModel,
     narrow: SAE,
-    target: int,
-    threshold: float,
     side: Side,
+    threshold: float,
     rows: TokenRows,
-    tokens: int,
-    limits: SplitThresholds,
-    on_progress: Progress | None,
-) -> list[Child]:
-    """The same recall makes a child on both sides: a graft's own are not asked for any otherwise."""
+    *,
+    tokens: int = DEFAULT_TOKENS,
+    limits: SplitThresholds | None = None,
+    on_progress: Progress | None = None,
+) -> FoundChildren:
+    """The children of ``side`` by ``split_report``, with their activations where its target fires above
+    ``threshold`` in ``narrow``: only there, because a graft's are silent elsewhere by construction."""
+    limits = limits or SplitThresholds()
     report = split_report(
         lm,
         side.encoder,
         narrow,
-        target,
+        side.target,
         threshold,
         rows,
         candidates=side.candidates,
@@ -174,30 +168,86 @@ def _children(
         contexts=4,
         on_progress=on_progress,
     )
-    return [child for child in report.children if child.recall >= limits.recall]
+    # The same recall makes a child on both sides: a graft's own are not asked for any otherwise.
+    children = [child for child in report.children if child.recall >= limits.recall]
+    features = [child.feature for child in children]
+    held_out = read_tokens(rows, tokens)
+    held_out = held_out[len(held_out) // 2 :]  # the first half chose the children
+    return FoundChildren(
+        side=side,
+        target=side.target,
+        threshold=threshold,
+        children=children,
+        activations=_unit(_activations(lm, narrow, threshold, side, features, held_out, rows.bos)),
+        directions=_unit(side.encoder.W_dec[features].double().cpu().numpy().T),
+        tokens_read=len(held_out) * (rows.seq_len - rows.bos),
+    )
+
+
+def match_children(
+    first: FoundChildren,
+    second: FoundChildren,
+    *,
+    limits: SplitThresholds | None = None,
+    agreement: float = AGREEMENT,
+) -> Comparison:
+    """Which children of one are which of the other, one to one (``Comparison``). Both are of one target and
+    threshold, and were found on the same rows."""
+    limits = limits or SplitThresholds()
+    agreements = first.activations.T @ second.activations
+    cosines = first.directions.T @ second.directions
+
+    def match(i: int, j: int) -> Match:
+        one, other = first.children[i].feature, second.children[j].feature
+        return Match(one, other, float(cosines[i, j]), float(agreements[i, j]))
+
+    # Pairs that are not alike count nothing: the sum of many small agreements must not decide.
+    score = np.where((agreements >= agreement) & (cosines >= limits.cosine), agreements, 0)
+    pairs = [(i, j) for i, j in best_matching(score) if score[i, j] > 0]
+    only_first = sorted(set(range(len(first.children))) - {i for i, _ in pairs})
+    only_second = sorted(set(range(len(second.children))) - {j for _, j in pairs})
+    nearest = [match(i, int(agreements[i].argmax())) for i in only_first if second.children]
+    nearest += [match(int(agreements[:, j].argmax()), j) for j in only_second if first.children]
+    sides = (
+        ComparedRun(
+            found.side.run,
+            found.side.kind,
+            found.side.cost,
+            found.children,
+            [found.children[i].feature for i in only],
+        )
+        for found, only in ((first, only_first), (second, only_second))
+    )
+    return Comparison(
+        target=first.target,
+        threshold=first.threshold,
+        tokens_read=first.tokens_read,
+        tokens_fired=len(first.activations),
+        first=next(sides),
+        second=next(sides),
+        matches=sorted((match(i, j) for i, j in pairs), key=lambda m: -m.agreement),
+        nearest=nearest,
+    )
 
 
 @torch.inference_mode()
 def _activations(
     lm: LanguageModel,
     narrow: SAE,
-    target: int,
     threshold: float,
-    sides: Sequence[Side],
-    children: Sequence[Sequence[Child]],
+    side: Side,
+    features: list[int],
     tokens: NDArray[np.integer],
     bos: bool,
-) -> list[Tensor]:
-    """The children's activations on the target's tokens, ``[n, k]`` of each side."""
-    parts: list[list[Tensor]] = [[] for _ in sides]
+) -> NDArray[np.floating]:
+    """The children's activations on the target's tokens, ``[n, k]``."""
+    parts: list[Tensor] = []
     for _, _, x in activation_batches(lm, tokens):
-        at = narrow.encode_feature(x, target) > threshold
+        at = narrow.encode_feature(x, side.target) > threshold
         if bos:
             at[:, 0] = False
-        for side, found, kept in zip(sides, children, parts, strict=True):
-            f = encode_features(side.encoder, x[at], [child.feature for child in found])
-            kept.append(f.double().cpu())
-    return [torch.cat(kept) for kept in parts]
+        parts.append(encode_features(side.encoder, x[at], features).double().cpu())
+    return torch.cat(parts).numpy()
 
 
 def _unit(columns: NDArray[np.floating]) -> NDArray[np.floating]:

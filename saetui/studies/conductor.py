@@ -125,7 +125,8 @@ class _Conductor:
 
     def _judge(self, cell: Cell) -> None:
         try:
-            self._lm = judge_cell(self.runs[cell.id], self._lm)
+            several = len({other.target for other in self.plan.cells}) > 1
+            self._lm = judge_cell(self.runs[cell.id], self._lm, report=several)
         except UserError as error:
             self._problem(cell, f"cannot be judged: {error}")
         except Exception as error:

@@ -26,8 +26,8 @@ that one file fits models of any size.
 
 import itertools
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,14 @@ class StudyFile:
     targets: tuple[Values, ...]
     axes: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
     excluded: tuple[Values, ...] = ()
+
+    def with_targets(self, targets: Sequence[Values]) -> "StudyFile":
+        """The file with these targets, also in its text. UsageError where it names its own."""
+        own = [*(row.values for row in self.rows), self.recipe, self.axes, *self.targets]
+        if any("target" in values for values in own):
+            raise UsageError(f"{self.source} names its targets: take them out, or leave out --next")
+        tables = ("\n[[target]]\n" + "".join(f"{k} = {v!r}\n" for k, v in t.items()) for t in targets)
+        return replace(self, targets=tuple(targets), text=self.text.rstrip() + "\n" + "".join(tables))
 
     def combinations(self, given: Values) -> Iterator[Combination]:
         """Every run that the file asks for, in its order: rows, then targets, then axes, the first axis

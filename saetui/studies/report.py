@@ -14,6 +14,7 @@ from saetui.studies.reading import Reading, finished, grouped, read_cell
 from saetui.studies.results import CellResult, Over, QualityCurve, ReplacingResult, RowResult, StudyReport
 from saetui.studies.status import StudyStatus, study_status
 from saetui.studies.store import Plan, Study
+from saetui.studies.targets import over_targets
 from saetui.studies.verdicts import REPORT_FILE
 
 
@@ -67,6 +68,7 @@ def _report(study: Study, plan: Plan, readings: list[Reading]) -> StudyReport:
         filtering=tuple(filter_results(readings)) if plan.kind == "split" else (),
         effects=tuple(effects(readings)),
         replacing=tuple(_replacing(readings)),
+        targets=over_targets([one.result for one in readings]),
     )
 
 

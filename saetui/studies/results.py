@@ -4,11 +4,14 @@ Without torch, for screens, the shell and exports alike; ``saetui.studies.report
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import mean, median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from saetui.runs.cost import Cost
 from saetui.studies.cells import Cell
 from saetui.studies.status import CellState
+
+if TYPE_CHECKING:
+    from saetui.studies.targets import TargetResult
 
 MATCH = 0.95
 """A run matches a split quality from this share of it on."""
@@ -58,7 +61,7 @@ class CellResult:
     by: str | None = None
     """Whose verdict: the judge's, a person's, or both."""
     found: Found | None = None
-    """Where there are no criteria."""
+    """Where there are no criteria, or the study has several targets."""
     f1: dict[str, float] = field(default_factory=dict[str, float])
     """By child, at the last evaluation: ``saetui.split.child_f1``."""
     fvu: float | None = None
@@ -243,3 +246,5 @@ class StudyReport:
     """Of every axis of which two values were tried with all else alike."""
     replacing: tuple[ReplacingResult, ...]
     """Empty unless an SAE of the study has a target of its own."""
+    targets: "tuple[TargetResult, ...]" = ()
+    """Empty unless the study has several."""
