@@ -19,6 +19,7 @@ from saetui.lm.one_layer import OneLayer
 from saetui.sae import formats
 from saetui.sae.sae import SAE, SAEMetadata
 from saetui.setup import Setup
+from saetui.split.matmul import settled_matmul
 from saetui.weights import read_json
 
 SEQ_LEN = 128
@@ -77,6 +78,9 @@ def load_lm(setup: Setup) -> LanguageModel:
 
     Its weights are in compatibility mode (LayerNorm folded, centred), or uncentred where the SAE's
     metadata says that it was trained so. UserError or UsageError where it cannot be.
+
+    On the CPU this process multiplies by the engine that is settled on for this width from here on, so that
+    whoever computes the same activations gets the same bits.
     """
     device, setup = resolve_device(setup.device), resolve(setup)
     if not setup.hook_name:
@@ -85,6 +89,8 @@ def load_lm(setup: Setup) -> LanguageModel:
             "hook point to read: name it with --hook, e.g. --hook blocks.0.hook_mlp_out, or an SAE with --sae"
         )
     lm = _load_lm(setup, device, centred=_centred(setup.sae))
+    if device.type == "cpu":
+        settled_matmul(1024, lm.d_in, min(8 * lm.d_in, 4096))
     d_vocab = lm.W_U.shape[1]
     if lm.tokenizer.d_vocab > d_vocab:
         raise UserError(

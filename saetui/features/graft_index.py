@@ -7,6 +7,7 @@ where a pass of its own would take minutes. Of every other feature the narrow SA
 from dataclasses import replace
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,10 @@ from saetui.features.statistics import TOP, FeatureStatistics
 
 ALIKE = 3
 """Contexts with the same token and so many tokens before it are shown once: corpora repeat themselves."""
+
+
+STEP = 4096
+"""Firings of the target taken in at once."""
 
 
 class GraftEncoder(Encoder, Protocol):
@@ -65,22 +70,39 @@ class GraftIndex:
 
     @torch.no_grad()
     def advance(self) -> None:
-        """Takes in one step of what is stored and not yet read."""
-        target, children = self.graft.target, list(self.graft.children)
-        own = [target, *children]
-        for places, x in stored_tokens(self.store, self.rows_read):
-            parent = encode_feature(self.graft.narrow, x, target)
-            fires = parent > 0
-            f = x.new_zeros(int(fires.sum()), self.graft.d_sae)
-            f[:, own] = self.graft.encode(x[fires])[:, own]
-            self.statistics.add(f, places[fires], tokens=len(x))
-            hot = f[parent[fires] > self.graft.threshold][:, children]
-            strongest = hot.max(-1)
-            winners = strongest.indices[strongest.values > 0]
-            self._won += torch.bincount(winners, minlength=len(children)).cpu()
-            self.hot += len(hot)
-            self.rows_read = int(places[-1]) // self.store.seq_len + 1
+        """Takes in one step of what is stored and not yet read: the target's firings as far as the narrow
+        SAE's index keeps them, and a scan behind that."""
+        store, target = self.store, self.graft.target
+        known = min(self.narrow.postings.until(target) // store.seq_len, store.activation_rows)
+        if self.rows_read < known:
+            firing, _ = self.narrow.postings.of(target)
+            firing = firing[np.searchsorted(firing, self.rows_read * store.seq_len) :]
+            stop = known
+            if len(firing) > STEP:  # up to the row in which the step ends, and one at least
+                stop = min(known, max(self.rows_read, int(firing[STEP]) // store.seq_len - 1) + 1)
+            places = torch.from_numpy(firing[: np.searchsorted(firing, stop * store.seq_len)])
+            self._take(places.to(store.lm.device), store.activations_at(places), stop)
             return
+        for places, x in stored_tokens(store, self.rows_read):
+            self._take(places, x, int(places[-1]) // store.seq_len + 1)
+            return
+
+    def _take(self, places: Tensor, x: Tensor, stop: int) -> None:
+        """The tokens ``x [n, d_in]`` of the rows before ``stop``, all on which the target fires among them."""
+        children = list(self.graft.children)
+        own = [self.graft.target, *children]
+        parent = encode_feature(self.graft.narrow, x, self.graft.target)
+        fires = parent > 0
+        f = x.new_zeros(int(fires.sum()), self.graft.d_sae)
+        f[:, own] = self.graft.encode(x[fires])[:, own]
+        tokens = (stop - self.rows_read) * self.store.tokens_per_row
+        self.statistics.add(f, places[fires], tokens=tokens)
+        hot = f[parent[fires] > self.graft.threshold][:, children]
+        strongest = hot.max(-1)
+        winners = strongest.indices[strongest.values > 0]
+        self._won += torch.bincount(winners, minlength=len(children)).cpu()
+        self.hot += len(hot)
+        self.rows_read = stop
 
     def contexts(self, feature: int, **options: Any) -> Contexts:
         """As ``FeatureIndex.contexts``."""

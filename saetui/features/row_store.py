@@ -23,7 +23,7 @@ from saetui.file_lock import try_locked
 from saetui.lm.base import LanguageModel
 from saetui.settings import cache_root, load_settings
 
-_VERSION = 1
+_VERSION = 2
 """Part of the key: raise it when the meaning of the files changes."""
 FP16_MAX = 65504.0
 """Activations are kept as fp16, and larger ones, of which healthy models have none, are cut to this."""
@@ -37,10 +37,13 @@ class RowStore:
     loses the rows since the last ``save``, nothing else. Activations are rounded to fp16 whether they
     come from the file or from the model, so nothing depends on which it was.
 
-    One process appends (whoever holds the lock), others read what is there and compute the rest.
+    One process appends (whoever holds the lock), others read what is there and compute the rest. With
+    ``writes`` false nothing is made or locked: only what is there by now is read.
     """
 
-    def __init__(self, lm: LanguageModel, rows: TokenRows, root: Path | None = None) -> None:
+    def __init__(
+        self, lm: LanguageModel, rows: TokenRows, root: Path | None = None, writes: bool = True
+    ) -> None:
         self.lm, self.rows, self.seq_len = lm, rows, rows.seq_len
         self.first = 1 if rows.bos else 0
         """First position of a row that counts: BOS does not."""
@@ -49,8 +52,9 @@ class RowStore:
         self.warning = ""
         """Why nothing more is stored, or empty."""
         budget = load_settings().cache_gb * 1e9
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = try_lock(self.folder)
+        if writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = try_lock(self.folder) if writes else None
         self._row_bytes = self.seq_len * lm.d_in * 2
         # A quarter for one corpus, half for all of them: what is left is for activations of runs.
         self._most_rows = int(budget / 4 // self._row_bytes)
@@ -98,6 +102,11 @@ class RowStore:
         on the model's device."""
         stored = torch.from_numpy(self._mapped_activations()[start:stop, position:])
         return stored.to(self.lm.device).to(torch.float32, memory_format=torch.contiguous_format)
+
+    def rounded(self, start: int, stop: int) -> Tensor:
+        """Stored activations ``[stop - start, tokens_per_row, d_in]`` of the tokens that count, as they are
+        stored: fp16, on the CPU. Nothing of them is copied before it is used."""
+        return torch.from_numpy(self._mapped_activations()[start:stop, self.first :])
 
     def places(self, start: int, stop: int) -> Tensor:
         """The tokens of rows ``start … stop`` that count, as numbers ``row * seq_len + position``, int64."""
@@ -220,9 +229,12 @@ def try_lock(folder: Path) -> BinaryIO | None:
 
 
 def identity(lm: LanguageModel, rows: TokenRows) -> str:
-    """Equal for equal models, hook points and rows: what caches of activations are keyed by."""
+    """What caches of activations are keyed by: equal for equal models, hook points and rows, and for what
+    decides the last bits of the model's products."""
     model = (lm.name, lm.hook_name, lm.d_in, lm.fingerprint, lm.tokenizer.fingerprint)
-    return sha256(repr((_VERSION, *model, rows.fingerprint, rows.seq_len)).encode()).hexdigest()[:16]
+    products = (lm.device.type, torch.backends.mkldnn.matmul.fp32_precision)  # pyright: ignore[reportAttributeAccessIssue]
+    about = (_VERSION, *model, rows.fingerprint, rows.seq_len, *products)
+    return sha256(repr(about).encode()).hexdigest()[:16]
 
 
 def _mapped(path: Path, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -78,7 +78,7 @@ class ActivationCache:
             if piece := self._load(number):
                 return piece
             piece = self._pieces.read(number, poll)
-            if mine and piece.rows:
+            if mine and piece.rows and piece.computed:  # else the feature index has it
                 self._store(number, piece)
         return piece
 

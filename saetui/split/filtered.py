@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from saetui.corpus.rows import TokenRows
-from saetui.features.row_store import FP16_MAX, identity
+from saetui.features.row_store import FP16_MAX, RowStore, identity
 from saetui.lm.base import LanguageModel
 from saetui.sae.sae import SAE
 from saetui.split.disk import PIECE_TOKENS
@@ -68,13 +68,19 @@ class FilteredRows:
     - ``mixed``, and without a filter: all tokens.
 
     Activations are rounded before they are filtered, so that nothing depends on whether a piece was computed
-    or read back.
+    or read back. Pieces whose rows are all in ``store`` (``saetui.split.indexed``) are filtered from there,
+    to the same bits.
     """
 
     def __init__(
-        self, lm: LanguageModel, rows: TokenRows, recipe: SplitRecipe, narrow: SAE | None = None
+        self,
+        lm: LanguageModel,
+        rows: TokenRows,
+        recipe: SplitRecipe,
+        narrow: SAE | None = None,
+        store: RowStore | None = None,
     ) -> None:
-        self.lm, self.rows = lm, rows
+        self.lm, self.rows, self._store = lm, rows, store
         self.d_in, self.device = lm.d_in, lm.device
         self.rows_per_piece = max(1, PIECE_TOKENS // rows.seq_len)
         self._rows_per_forward = 32 if lm.device.type == "cpu" else 512
@@ -83,10 +89,9 @@ class FilteredRows:
         self._recipe = recipe
 
     def key(self) -> str:
-        """Equal keys promise equal pieces: model, hook point, corpus, filter, and what decides the last bits
-        of the model's products."""
-        recipe, products = self._recipe, torch.backends.mkldnn.matmul.fp32_precision  # pyright: ignore[reportAttributeAccessIssue]
-        parts = [identity(self.lm, self.rows), self.lm.device.type, products, self.rows_per_piece]
+        """Equal keys promise equal pieces: what ``identity`` says, and the filter."""
+        recipe = self._recipe
+        parts: list[Any] = [identity(self.lm, self.rows), self.rows_per_piece]
         if self._narrow is not None:
             parts += [recipe.granularity, recipe.threshold, _reading(self._narrow, recipe.target)]
         return sha256(repr(parts).encode()).hexdigest()[:16]
@@ -110,9 +115,13 @@ class FilteredRows:
         parts = [torch.empty(0, self.d_in, dtype=torch.float16, device=self.lm.device)]
         places = [torch.empty(0, dtype=torch.long)]
         strongest, read = 0.0, 0
+        stored = self._store is not None and first + len(tokens) <= self._store.activation_rows
         for start in range(0, len(tokens), self._rows_per_forward):
-            x = activations(self.lm, tokens[start : start + self._rows_per_forward], self.rows.bos)
-            x = x.clamp(-FP16_MAX, FP16_MAX).half()
+            some = tokens[start : start + self._rows_per_forward]
+            if self._store is not None and stored:
+                x = self._store.rounded(first + start, first + start + len(some)).to(self.device)
+            else:
+                x = activations(self.lm, some, self.rows.bos).clamp(-FP16_MAX, FP16_MAX).half()
             kept, highest = self._keep(x)
             parts.append(x[kept])
             row, position = kept.cpu().nonzero(as_tuple=True)
@@ -120,7 +129,7 @@ class FilteredRows:
             strongest = max(strongest, highest)
             read += x.shape[0] * x.shape[1]
             poll(read)
-        return Piece(torch.cat(parts), torch.cat(places), len(tokens), strongest)
+        return Piece(torch.cat(parts), torch.cat(places), len(tokens), strongest, computed=not stored)
 
     def _keep(self, x: Tensor) -> tuple[Tensor, float]:
         """A mask ``[rows, positions]`` of the tokens kept, and the target's largest activation."""

@@ -20,6 +20,7 @@ from saetui.split.data import ShuffledActivations
 from saetui.split.evaluate import Evaluation, LossRecovered, Quality, as_metrics
 from saetui.split.expected import ExpectedChildren
 from saetui.split.filtered import FilteredRows
+from saetui.split.indexed import open_indexed
 from saetui.split.inputs import record_inputs
 from saetui.split.loss import narrow_sae
 from saetui.split.matmul import settled_matmul, use_matmul
@@ -65,7 +66,9 @@ class _WideRun:
         sparse_engine = self._choose_sparse_engine(checkpoint[1]["sparse_engine"] if checkpoint else None)
         self.rows = open_rows(self.setup, lm.tokenizer, "train")
         record_inputs(context, lm, narrow, self.rows)
-        pieces = ActivationCache(FilteredRows(lm, self.rows, recipe, narrow), recipe, self._say_cache)
+        stored = open_indexed(lm, self.rows, self._say_cache)
+        filtered = FilteredRows(lm, self.rows, recipe, narrow, stored)
+        pieces = ActivationCache(filtered, recipe, self._say_cache)
         source = ShuffledActivations(pieces, recipe, narrow)
         self.trainer = Trainer(recipe, source, lm.d_in, narrow, lm.device, sparse_engine=sparse_engine)
         if checkpoint:

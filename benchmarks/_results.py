@@ -1,0 +1,26 @@
+"""Where benchmarks leave their figures."""
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "results"
+
+
+def store(name: str, figures: Any) -> None:
+    """Writes ``results/NAME.json``: the figures and what they were measured on."""
+    FOLDER.mkdir(exist_ok=True)
+    machine = {"cpu": _cpu(), "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()}
+    path = FOLDER / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine, "figures": figures}, indent=1) + "\n")
+    print(f"figures: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
