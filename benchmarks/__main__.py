@@ -3,6 +3,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -17,8 +18,10 @@ def main() -> int:
     failed = []
     for name in names:
         print(f"\n== {name}", flush=True)
+        begun = time.monotonic()
         if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode:
             failed.append(name)
+        print(f"({time.monotonic() - begun:.0f} s)")
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

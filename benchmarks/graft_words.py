@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benchmarks import _results
 from saetui import embedded
 from saetui.loading import load_lm, load_sae, open_rows
 from saetui.setup import Setup
@@ -77,6 +78,7 @@ def main() -> int:
         + f"  strongest  best words at {CUT}"
     )
     clean, words, first = 0, 0, 0
+    figures: list[dict[str, object]] = []
     for one, took in zip(grafts, seconds, strict=True):
         features = range(first, first + one.k)
         first += one.k
@@ -85,6 +87,15 @@ def main() -> int:
         counts = "  ".join(f"{at[cut].clean:>7}" for cut in CUTS)
         best = " ".join(f"{word.word}- {word.f1:.2f}" for word in at[CUT].words[:4])
         print(f"{one.k:>8}  {took:>7.1f}  {counts}  {at[CUT].clean_winners:>9}  {best}")
+        figures.append(
+            {
+                "children": one.k,
+                "seconds": took,
+                "clean": {cut: at[cut].clean for cut in CUTS},
+                "words": words,
+            }
+        )
+    _results.store("graft_words", figures)
     print(f"{clean} of {words} words with {CHILDREN[-1]} children; to reach: {REACH}")
     return 0 if clean >= REACH else 1
 

@@ -14,14 +14,13 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
+from benchmarks import _results
 from benchmarks._measure import D_MODEL, D_SAE
 
 WIDTHS = tuple(2**i for i in range(9, 17))
 BATCH, L0, REPEATS = 1024, 32, 3
-RESULTS = Path(__file__).parent / "results"
 
 
 def rss_mib() -> float:
@@ -107,8 +106,7 @@ def main() -> int:
     print(f"  {'tokens':>10} {'tokens/CPU-s':>13} {'RSS MiB':>8}")
     for one in lengths:
         print(f"  {one['tokens']:10,} {one['rate']:13,.0f} {one['rss_mib']:8,.0f}")
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "growth.json").write_text(json.dumps({"widths": widths, "lengths": lengths}, indent=1) + "\n")
+    _results.store("growth", {"widths": widths, "lengths": lengths})
     return 0
 
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import _results
 from benchmarks._measure import D_MODEL
 
 REACH_MIB = 1536
@@ -27,6 +28,7 @@ def main() -> int:
     for name, mib in found.items():
         print(f"  {name:34} {mib:8,.0f} MiB")
     most = max(found.values())
+    _results.store("memory", found)
     print(f"peak {most:,.0f} MiB, to reach {REACH_MIB:,} MiB")
     return int(most > REACH_MIB)
 

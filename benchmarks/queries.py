@@ -2,10 +2,9 @@
 
 Random weights, random tokens; the biases are set so that about 1 % of the features fire on a token, as in
 a trained SAE. The index is built over few tokens, since a lookup does not depend on how many; how fast it
-is built is printed beside it. JSON on the last line.
+is built is printed beside it.
 """
 
-import json
 import statistics
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+from benchmarks import _results
 from saetui.corpus.tokenizer import Tokenizer
 from saetui.features.find import find
 from saetui.features.index import FeatureIndex
@@ -134,7 +134,7 @@ def main() -> int:
             f"{name:42} {found.median:8.1f} {found.p95:8.1f} {found.cpu:8.1f} {limit:>9}{'  missed' * late}"
         )
     figures = {name: asdict(found) for name, (found, _) in results.items()}
-    print(json.dumps({"queries_ms": figures, "index_tokens_per_s": index.tokens_read / seconds}))
+    _results.store("queries", {"queries_ms": figures, "index_tokens_per_s": index.tokens_read / seconds})
     return int(missed > 0)
 
 

@@ -7,20 +7,19 @@ are included in the time.
 Second: axes I and III (narrow initialisation, filtered rows) against III alone and against all data. The loss
 is on held-out tokens on which the target fires, and the one to reach is what III has at its end.
 
-    python -m benchmarks.time_to_loss [--world synthetic] [--tokens 600000]
+    python -m benchmarks.time_to_loss [--world synthetic] [--world real] [--tokens 600000]
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from benchmarks import _results
 from benchmarks.train_step import Plain
 from saetui import embedded
 from saetui.loading import load_lm, load_sae, open_rows
@@ -37,7 +36,6 @@ from saetui.split.trainer import Trainer
 
 HELD_OUT = 4096
 POINTS = 20
-RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -86,17 +84,24 @@ def show(name: str, points: list[Point], goal: float, base: Point) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--world", choices=embedded.WORLDS, default="synthetic")
+    parser.add_argument("--world", choices=embedded.WORLDS, action="append", help="both, if none is named")
     parser.add_argument("--tokens", type=int, default=600_000, help="of each training")
     options = parser.parse_args()
-    world, setup = embedded.world(options.world), Setup(model=options.world, device="cpu")
+    results = {name: compare(name, options.tokens) for name in options.world or embedded.WORLDS[::-1]}
+    _results.store("time_to_loss", results)
+    return 0
+
+
+def compare(name: str, tokens: int) -> dict[str, list[dict[str, float]]]:
+    """Prints both comparisons on the world ``name`` and gives back their curves."""
+    world, setup = embedded.world(name), Setup(model=name, device="cpu")
     lm, narrow = load_lm(setup), load_sae(setup)
     train, held_out = (open_rows(setup, lm.tokenizer, split) for split in ("train", "eval"))
     # No schedules: the plain loop has none. The loss is the standard one, which all can be compared on.
     base = SplitRecipe.from_dict(
         {
             **world.split, "target": world.target, "threshold": world.threshold, "loss": "standard",
-            "init": "random", "data": "all", "new_rows_scale": 1.0, "tokens": options.tokens,
+            "init": "random", "data": "all", "new_rows_scale": 1.0, "tokens": tokens,
             "lr_warmup_steps": 0, "lr_decay": 0.0, "l1_warmup": 0.0, "buffer_passes": 1,
         }
     )  # fmt: skip
@@ -106,7 +111,7 @@ def main() -> int:
         choose_matmul(min(batch, 2048), lm.d_in, recipe.d_sae)
         source = ShuffledActivations(FilteredRows(lm, train, recipe, narrow), recipe, narrow)
         trainer = Trainer(recipe, source, lm.d_in, narrow)
-        return curve(options.tokens, batch, trainer.advance, trainer.sae, x, recipe)
+        return curve(tokens, batch, trainer.advance, trainer.sae, x, recipe)
 
     def plain(recipe: SplitRecipe, x: Tensor) -> list[Point]:
         from saetui.lm.bridge import BridgeModel, boot_one_layer
@@ -123,14 +128,12 @@ def main() -> int:
             W_dec = loop.W_dec / loop.W_dec.norm(dim=1, keepdim=True)
             return SAE(loop.W_enc, loop.b_enc, W_dec, loop.b_dec)
 
-        return curve(options.tokens, batch, lambda: loop.step(source.next(batch)), sae, x, recipe)
+        return curve(tokens, batch, lambda: loop.step(source.next(batch)), sae, x, recipe)
 
     everywhere = FilteredRows(lm, held_out, base).read(0).x[:HELD_OUT].float()
     theirs, mine = plain(base, everywhere), ours(base, everywhere)
     goal = theirs[-1].loss
-    print(
-        f"{options.world}: {lm.d_in} → {base.d_sae}, batch {batch}; held-out loss, {len(everywhere)} tokens"
-    )
+    print(f"{name}: {lm.d_in} → {base.d_sae}, batch {batch}; held-out loss, {len(everywhere)} tokens")
     show("plain loop", theirs, goal, theirs[-1])
     show("ours", mine, goal, theirs[-1])
 
@@ -144,13 +147,10 @@ def main() -> int:
     }
     last = runs["III"][-1]
     print(f"recipe; loss on {len(hot)} held-out tokens on which feature {world.target} fires")
-    for name, points in runs.items():
-        show(name, points, last.loss, last)
-    results = {"plain loop": theirs, "ours": mine, **runs}
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"time_to_loss_{options.world}.json"
-    path.write_text(json.dumps({name: [asdict(p) for p in curve] for name, curve in results.items()}) + "\n")
-    return 0
+    for kind, points in runs.items():
+        show(kind, points, last.loss, last)
+    curves = {"plain loop": theirs, "ours": mine, **runs}
+    return {kind: [asdict(point) for point in points] for kind, points in curves.items()}
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import termios
 import time
 from pathlib import Path
 
+from benchmarks import _results
 from tests.tui.fabricate import FakeRun
 
 TOKENS_A_SECOND = 52_000
@@ -111,6 +112,16 @@ def main() -> int:
     print(f"first frames   {first / 1000:8.1f} KB")
     print(f"live, 1 Hz     {live_rate / 1000:8.2f} KB/s  {live_cpu / seconds:6.2%} CPU   (reach: 5 KB/s)")
     print(f"idle           {idle_rate:8.1f} B/s   {idle_cpu / seconds:6.2%} CPU   (reach: 0 B/s, 0.3 %)")
+    figures = {
+        "size": options.size,
+        "seconds": seconds,
+        "first_frames_bytes": first,
+        "live_bytes_per_s": live_rate,
+        "live_cpu": live_cpu / seconds,
+        "idle_bytes_per_s": idle_rate,
+        "idle_cpu": idle_cpu / seconds,
+    }
+    _results.store("wire", figures)
     return 0 if live_rate <= 5000 and idle == 0 else 1
 
 

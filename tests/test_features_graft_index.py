@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from saetui.errors import UsageError
+from saetui.features import graft_index, postings
 from saetui.features.graft_index import GraftIndex
 from saetui.features.index import FeatureIndex
 from saetui.features.row_store import RowStore
@@ -17,9 +18,19 @@ from tests.tiny import SEQ_LEN, TinyLM, TinyRows, tiny_sae
 TARGET, THRESHOLD = 3, 0.5
 
 
-@pytest.fixture
-def indexed(tmp_path: Path) -> tuple[FeatureIndex, Graft]:
+@pytest.fixture(params=["looked up", "in small steps", "scanned", "looked up, then scanned"])
+def indexed(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[FeatureIndex, Graft]:
+    """The target's firings: all kept by the index, taken in a few at a time; none kept; the first ones."""
+    if request.param == "in small steps":
+        monkeypatch.setattr(graft_index, "STEP", 7)
+    if request.param == "looked up, then scanned":
+        monkeypatch.setattr(postings, "MOST_OF_ONE", 100)
     index = FeatureIndex(RowStore(TinyLM(), TinyRows(), tmp_path), tiny_sae(bias=-1.0))
+    if request.param == "scanned":
+        index.postings._adds = False
+    index._step_rows = 50
     index.build(10**9)
     hot = index.hot_tokens(TARGET, THRESHOLD, 10**6)
     recipe = GraftRecipe(target=TARGET, children=5, threshold=THRESHOLD, steps=80, batch_size=256)

@@ -11,6 +11,7 @@ import torch
 from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge.sources import native
 
+from saetui import embedded
 from saetui.corpus.tokenizer import Tokenizer
 from saetui.errors import UsageError, UserError
 from saetui.lm import bridge as bridges
@@ -58,6 +59,12 @@ def two_layers(tokenizer: Tokenizer, hook_name: str) -> BridgeModel:
     bridge = native.boot(config)
     bridge.enable_compatibility_mode(disable_warnings=True)
     return BridgeModel(bridge, tokenizer, "tiny", hook_name, CPU)
+
+
+def one_layer(tokenizer: Tokenizer) -> OneLayer:
+    config = OneLayerConfig(32, 4, 8, 64, 32, tokenizer.d_vocab)
+    generator = torch.Generator().manual_seed(0)
+    return OneLayer(config, {n: torch.randn(s, generator=generator) for n, s in config.shapes().items()})
 
 
 @pytest.mark.parametrize("normalization", ["LN", "LNPre"])
@@ -158,6 +165,30 @@ def test_the_forward_stops_at_the_hook_point(tokenizer: Tokenizer, monkeypatch: 
         assert not reached
         lm.losses(tokens(seq=20))
         assert reached
+
+
+def test_the_forward_of_a_one_layer_model_stops_at_the_hook_point(tokenizer: Tokenizer):
+    """There ``stop_at_layer=1`` names a block that does not exist, and stops nothing."""
+    lm = BridgeModel(
+        bridges.boot_one_layer(one_layer(tokenizer), CPU, process=False), tokenizer, "tiny", HOOK, CPU
+    )
+    reached = []
+    with lm.bridge.hooks(fwd_hooks=[("unembed.hook_in", lambda x, hook: reached.append(1))]):
+        lm.activations(tokens(seq=20))
+        assert not reached
+        lm.losses(tokens(seq=20))
+        assert reached
+
+
+@pytest.mark.parametrize("name", embedded.WORLDS)
+def test_what_ships_is_read_as_transformer_lens_reads_it(name: str):
+    """On text of its own, by the forward that every command uses and by TransformerLens' hook."""
+    lm = load_lm(Setup(model=name, device="cpu"))
+    assert isinstance(lm, DirectModel)
+    ids = [lm.tokenizer.encode(text, bos=True) for text in embedded.world(name).prompts]
+    ids = torch.tensor([one[: min(map(len, ids))] for one in ids])
+    bridge = bridges.boot_one_layer(OneLayer.load(embedded.world(name).lm), CPU, process=False)
+    assert relative(lm.activations(ids), bridges.activations_at(bridge, HOOK, ids)) < 1e-5
 
 
 @pytest.mark.parametrize(

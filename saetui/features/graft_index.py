@@ -1,7 +1,7 @@
 """What a graft's children fire on, from the activations that its narrow SAE's index has stored.
 
-Children fire only where the target does, so only those tokens are encoded: a scan of a second or two
-where a pass of its own would take minutes. Of every other feature the narrow SAE's index tells.
+Children fire only where the target does, so only those tokens are looked up and encoded, where a pass of its
+own would take minutes. Of every other feature the narrow SAE's index tells.
 """
 
 from dataclasses import replace
@@ -88,7 +88,7 @@ class GraftIndex:
             return
 
     def _take(self, places: Tensor, x: Tensor, stop: int) -> None:
-        """The tokens ``x [n, d_in]`` of the rows before ``stop``, all on which the target fires among them."""
+        """Tokens ``x [n, d_in]`` of the rows before ``stop``: all on which the target fires, and others."""
         children = list(self.graft.children)
         own = [self.graft.target, *children]
         parent = encode_feature(self.graft.narrow, x, self.graft.target)
