@@ -1,5 +1,6 @@
 """The worlds that ship with saetui: where their files lie and what they say about themselves."""
 
+import json
 import tomllib
 from dataclasses import dataclass, field
 from functools import cache
@@ -33,6 +34,11 @@ class World:
     """What this world's split recipe has other than the general defaults."""
     graft: dict[str, Any] = field(default_factory=dict[str, Any])
     """The same for its graft recipe."""
+
+    @property
+    def narrow_features(self) -> int:
+        """Features of the narrow SAE, from its configuration alone."""
+        return json.loads((self.narrow_sae / "cfg.json").read_text(encoding="utf-8"))["d_sae"]
 
 
 @cache

@@ -340,6 +340,24 @@ def test_evaluation_against_plain_arithmetic() -> None:
     assert loss.ce_recovered == (loss.ce_zero - loss.ce_sae) / (loss.ce_zero - loss.ce)
 
 
+def test_the_losses_without_an_sae_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, _, narrow = world()
+    calls: list[bool] = []
+    losses = lm.losses
+
+    def counted(tokens: torch.Tensor, replace: Any = None) -> torch.Tensor:
+        calls.append(replace is not None)
+        return losses(tokens, replace)
+
+    monkeypatch.setattr(lm, "losses", counted)
+    first = Evaluation(lm, TinyRows(20, seed=4), 220, 220).loss_recovered(narrow)
+    assert calls == [False, True, True]
+    assert Evaluation(lm, TinyRows(20, seed=4), 220, 220).loss_recovered(narrow) == first
+    assert len(calls) == 4
+    other = Evaluation(lm, TinyRows(20, seed=5), 220, 220).loss_recovered(narrow)
+    assert other.ce != first.ce and len(calls) == 7
+
+
 def test_the_trace_follows_the_target() -> None:
     lm, _, narrow = world()
     target = hot_feature()[0]

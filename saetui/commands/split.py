@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from saetui import embedded
 from saetui.commands.options import json_option, setup_options
 from saetui.commands.output import emit_json, say
 from saetui.commands.recipe_options import build_recipe, chosen_values, recipe_options
@@ -70,10 +71,15 @@ def choose_recipe(setup: Setup, recipe_file: Path | None, given: dict[str, Any])
     recipe = build_recipe(SplitRecipe, setup, recipe_file, given, {})
     if not needs_narrow(recipe):
         return recipe
+    chosen = chosen_values(recipe_file, given)
+    if setup.model in embedded.WORLDS and not setup.sae:  # no need to load torch first
+        recipe = fitted_recipe(setup, chosen, embedded.world(setup.model).narrow_features)
+        if not lacks_threshold(setup, recipe, chosen):
+            return recipe
     from saetui.loading import load_lm, load_sae, open_rows
 
-    chosen, narrow = chosen_values(recipe_file, given), load_sae(setup)
-    recipe = fitted_recipe(setup, chosen, narrow)
+    narrow = load_sae(setup)
+    recipe = fitted_recipe(setup, chosen, narrow.d_sae)
     if not lacks_threshold(setup, recipe, chosen):
         return recipe
     from saetui.features.row_store import RowStore

@@ -23,6 +23,8 @@ OCCURRENCES = 1_000
 OTHERS = 8_192
 """Tokens on which the features' activation elsewhere is measured."""
 SCANNED_ROWS = 8_192
+"""Held-out rows in which they are sought, at most: a corpus may be built only as far as it is read."""
+_ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class ChildContexts:
         if token_id is None:
             return None
         first = int(rows.bos)
-        tokens = rows.read(0, SCANNED_ROWS)
+        tokens = _rows_with(token_id, rows)
         at = tokens == token_id
         at[:, :first] = False
         frequency = float(at[:, first:].mean()) if len(tokens) else 0.0
@@ -121,3 +123,15 @@ def _read(lm: LanguageModel, tokens: NDArray[np.integer]) -> list[Tensor]:
     """Activations ``[rows, seq, d_in]`` in batches of rows."""
     step = max(1, BATCH_TOKENS // tokens.shape[1])
     return [activations(lm, tokens[i : i + step], bos=False) for i in range(0, len(tokens), step)]
+
+
+def _rows_with(token_id: int, rows: TokenRows) -> NDArray[np.integer]:
+    """The first rows, until they hold ``OCCURRENCES`` of the token and ``OTHERS`` tokens."""
+    parts, found = [rows.read(0, 0)], 0
+    for start in range(0, SCANNED_ROWS, _ROWS_AT_ONCE):
+        parts.append(rows.read(start, _ROWS_AT_ONCE))
+        found += int((parts[-1][:, int(rows.bos) :] == token_id).sum())
+        read = start + len(parts[-1])
+        if len(parts[-1]) < _ROWS_AT_ONCE or (found >= OCCURRENCES and read * (rows.seq_len - 1) >= OTHERS):
+            break
+    return np.concatenate(parts)

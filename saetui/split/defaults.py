@@ -2,7 +2,7 @@
 narrow SAE."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from saetui import embedded
 from saetui.errors import UsageError
@@ -10,9 +10,6 @@ from saetui.settings import load_settings, settings_path
 from saetui.setup import Setup
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.split.report import SplitThresholds
-
-if TYPE_CHECKING:
-    from saetui.sae.sae import SAE
 
 
 def world_values(kind: type[SplitRecipe] | type[GraftRecipe], setup: Setup) -> dict[str, Any]:
@@ -30,19 +27,25 @@ def needs_narrow(recipe: SplitRecipe) -> bool:
     return recipe.init != "random" or recipe.data == "filtered" or recipe.loss != "standard"
 
 
-def fitted_recipe(setup: Setup, values: dict[str, Any], narrow: "SAE") -> SplitRecipe:
+def check_narrow_feature(narrow_features: int, target: int) -> None:
+    """UsageError for a target that a narrow SAE of so many features does not have."""
+    if not 0 <= target < narrow_features:
+        raise UsageError(
+            f"no feature {target}: the narrow SAE has {narrow_features}, 0 to {narrow_features - 1}"
+        )
+
+
+def fitted_recipe(setup: Setup, values: dict[str, Any], narrow_features: int) -> SplitRecipe:
     """``values`` over the embedded world's, ``d_sae`` being 8 times the narrow SAE's where neither says.
 
     UsageError for what is unknown or out of range, and where the recipe does not fit the narrow SAE.
     """
-    from saetui.split.loss import check_target
-
-    recipe = SplitRecipe.from_dict({"d_sae": 8 * narrow.d_sae} | world_values(SplitRecipe, setup) | values)
-    check_target(narrow, recipe.target)
-    if recipe.init != "random" and recipe.d_sae < narrow.d_sae:
+    recipe = SplitRecipe.from_dict({"d_sae": 8 * narrow_features} | world_values(SplitRecipe, setup) | values)
+    check_narrow_feature(narrow_features, recipe.target)
+    if recipe.init != "random" and recipe.d_sae < narrow_features:
         raise UsageError(
-            f"d_sae is {recipe.d_sae}, but the narrow SAE already has {narrow.d_sae} features: "
-            f"choose at least {narrow.d_sae}, or --init random"
+            f"d_sae is {recipe.d_sae}, but the narrow SAE already has {narrow_features} features: "
+            f"choose at least {narrow_features}, or --init random"
         )
     return recipe
 

@@ -1,7 +1,10 @@
 """How good an SAE is on held-out rows, each number by its one definition."""
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,9 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from saetui.atomic import write_atomic
 from saetui.corpus.rows import TokenRows, batches
 from saetui.errors import UserError
+from saetui.features.row_store import identity
 from saetui.lm.base import LanguageModel
+from saetui.settings import cache_root
 from saetui.split.filtered import activations
 
 
@@ -71,10 +77,11 @@ class Dictionary(Protocol):
 
 class Evaluation:
     """Evaluates SAEs on the first rows of ``rows``: quality on about ``tokens`` tokens, and the loss on
-    about ``ce_tokens`` of them. What does not depend on the SAE is computed once."""
+    about ``ce_tokens`` of them. What does not depend on the SAE is computed once, for the losses without it
+    once on a machine (they are kept in the cache folder)."""
 
     def __init__(self, lm: LanguageModel, rows: TokenRows, tokens: int, ce_tokens: int) -> None:
-        self._lm, self._bos = lm, rows.bos
+        self._lm, self._bos, self._identity = lm, rows.bos, identity(lm, rows)
         self._rows_per_forward = 32 if lm.device.type == "cpu" else 256
         per_row = rows.seq_len - rows.bos
         count = -(-max(tokens, ce_tokens) // per_row)
@@ -111,10 +118,22 @@ class Evaluation:
 
     @torch.no_grad()
     def loss_recovered(self, sae: Dictionary) -> LossRecovered:
-        if self._baseline is None:
-            self._baseline = self._ce(None), self._ce(torch.zeros_like)
+        self._baseline = self._baseline or self._kept_baseline()
         ce, ce_zero = self._baseline
         return LossRecovered(ce=ce, ce_sae=self._ce(lambda x: sae.decode(sae.encode(x))), ce_zero=ce_zero)
+
+    def _kept_baseline(self) -> tuple[float, float]:
+        """The loss with the activations as they are, and with zero in their place."""
+        about = sha256(f"{self._identity} {self._ce_rows} {self._rows_per_forward}".encode()).hexdigest()[:16]
+        path = cache_root() / "baselines" / f"{about}.json"
+        with suppress(OSError, ValueError):
+            ce, ce_zero = json.loads(path.read_text())
+            return ce, ce_zero
+        found = self._ce(None), self._ce(torch.zeros_like)
+        with suppress(OSError):  # then they are computed again next time
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, json.dumps(found).encode())
+        return found
 
     def _ce(self, replace: Callable[[Tensor], Tensor] | None) -> float:
         skip = int(self._bos)

@@ -33,7 +33,8 @@ class ExpectedChildren:
         to complain about."""
         with suppress(UserError):
             if criteria := criteria_for(run):
-                return cls(lm, criteria, held_out, ChildContexts.of(lm, criteria, held_out))
+                with reading_stored(lm, held_out, DEFAULT_TOKENS) as stored:
+                    return cls(lm, criteria, held_out, ChildContexts.of(stored, criteria, held_out))
         return None
 
     def f1(self, encoder: Dictionary, features: Sequence[int] | None = None) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from saetui.errors import UsageError
 from saetui.sae.sae import SAE
+from saetui.split.defaults import check_narrow_feature
 from saetui.split.recipe import SplitRecipe
 
 
@@ -82,8 +83,7 @@ def narrow_sae(recipe: SplitRecipe, narrow: SAE | None) -> SAE:
 
 def check_target(narrow: SAE, target: int) -> None:
     """UsageError for a target that the narrow SAE does not have."""
-    if not 0 <= target < narrow.d_sae:
-        raise UsageError(f"no feature {target}: the narrow SAE has {narrow.d_sae}, 0 to {narrow.d_sae - 1}")
+    check_narrow_feature(narrow.d_sae, target)
 
 
 def deployed(recipe: SplitRecipe, sae: SAE, narrow: SAE | None) -> SAE:
