@@ -6,7 +6,7 @@ the end of the index; a graft of the target and of features drawn from all, from
 the census, for some seconds; and the wide split again with another seed, its activations those that the index
 has stored, judged by the engine.
 
-    python -m benchmarks.loop [--world synthetic] [--grafts 5] [--census 30]
+    python -m benchmarks.loop [--world synthetic] [--grafts 5] [--census 120]
 """
 
 import argparse
@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,20 +158,29 @@ async def every_graft(
 
 
 async def some_census(engine: Any, figures: Figures, seconds: float) -> None:
-    seen: list[tuple[float, int]] = []
+    """Until two groups of features after the first are done, or for so many seconds."""
+    seen: dict[int, float] = {}
+    enough = asyncio.Event()
 
     def on_progress(message: dict[str, Any]) -> None:
         if found := re.match(r"grafting: ([\d,]+) of", message["message"]):
-            seen.append((time.perf_counter(), int(found[1].replace(",", ""))))
+            seen.setdefault(int(found[1].replace(",", "")), time.perf_counter())
+            if len(seen) > 2:
+                enough.set()
 
     begun = time.perf_counter()
-    with suppress(TimeoutError):
-        await asyncio.wait_for(engine.request("census", on_progress=on_progress), seconds)
-    groups = {done: at for at, done in reversed(seen)}
-    if len(groups) > 1:
-        (first, began), (last, ended) = min(groups.items()), max(groups.items())
+    census = asyncio.create_task(engine.request("census", on_progress=on_progress))
+    await asyncio.wait(
+        [census, asyncio.create_task(enough.wait())], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+    )
+    if census.done():
+        seen[len(census.result().features)] = time.perf_counter()
+    else:
+        census.cancel()
+    if len(seen) > 1:
+        (first, began), (last, ended) = min(seen.items()), max(seen.items())
         figures.note("census: its sample", began - begun)
-        figures.note("census: per feature", (ended - began) / (last - first))
+        figures.note(f"census: per feature, of {last - first}", (ended - began) / (last - first))
 
 
 async def warm_split(engine: Any, world: embedded.World, figures: Figures) -> None:
@@ -211,7 +219,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--world", choices=embedded.WORLDS, action="append")
     parser.add_argument("--grafts", type=int, default=5, help="features grafted beside the target")
-    parser.add_argument("--census", type=float, default=30, help="seconds of the census")
+    parser.add_argument("--census", type=float, default=120, help="seconds of the census, at most")
     options = parser.parse_args()
     results: dict[str, dict[str, float]] = {}
     for name in options.world or embedded.WORLDS[::-1]:

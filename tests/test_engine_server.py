@@ -117,6 +117,8 @@ async def test_opens_and_answers(shared: Engine):
     densities = await engine.request("densities")
     assert len(lens.boosted) == len(near) == 3 and len(densities.density) == 40
     assert (await complete(engine)).tokens_read == 4000 * 11
+    kept = await engine.request("kept", feature=3, threshold=1.0)
+    assert kept.tokens_read == 4000 * 11 and 0 < kept.tokens < kept.rows < 1
     assert engine.noticed("hello")[0]["pid"] == engine.pid
     assert engine.noticed("corpus")[0]["message"] == "building the corpus"
     await until(engine, lambda: engine.noticed("index")[-1]["complete"])  # it follows the last step

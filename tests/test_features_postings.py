@@ -14,6 +14,7 @@ import torch
 
 from saetui.features import index, postings
 from saetui.features.index import FeatureIndex
+from saetui.features.results import Kept
 from saetui.features.row_store import RowStore
 from tests.tiny import SEQ_LEN, TinyLM, TinyRows, tiny_sae
 
@@ -107,7 +108,7 @@ def test_of_a_feature_that_fires_too_often_the_rest_is_scanned(
 
 def test_what_a_filter_keeps(tmp_path: Path) -> None:
     one = opened(tmp_path)
-    assert one.kept(3, 1.0) == index.Kept(0, 0.0, 0.0)
+    assert one.kept(3, 1.0) == Kept(0, 0.0, 0.0)
     one.build(ALL)
     hot = feature_activations(3) > 1.0
     kept = one.kept(3, 1.0)

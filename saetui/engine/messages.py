@@ -43,6 +43,7 @@ OPERATIONS = {
     "contexts": "saetui.features.results:Contexts",
     "find": "saetui.features.results:Findings",
     "firings": "saetui.features.results:Firings",
+    "kept": "saetui.features.results:Kept",
     "densities": "saetui.features.results:Densities",
     "lens": "saetui.features.results:Lens",
     "neighbours": "list[saetui.features.results:Neighbour]",

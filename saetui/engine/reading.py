@@ -19,6 +19,7 @@ from saetui.features.results import (
     Findings,
     Firings,
     FoundBy,
+    Kept,
     Lens,
     Neighbour,
     Pair,
@@ -62,6 +63,10 @@ class Reading:
                 scan.read(job.tokens("scanning"))
         self._scan = scan
         return scan.page(start, count, **window)
+
+    def kept(self, feature: int, threshold: float) -> Kept:
+        """``FeatureIndex.kept`` of the narrow SAE: what a filtered run would train on, of what is indexed."""
+        return self._shelf.narrow()[1].kept(feature, threshold)
 
     def densities(self, sae: str = NARROW) -> Densities:
         """Density and largest activation of every feature, of what is indexed so far."""

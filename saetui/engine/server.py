@@ -32,7 +32,7 @@ PROGRESS_EVERY = 0.05
 """Seconds between two progress messages of one request."""
 BUILDING_EVERY = 0.5
 """The same for notices about a corpus that is being built."""
-_QUERIES = frozenset({"probe", "contexts", "find", "densities", "lens", "neighbours"})
+_QUERIES = frozenset({"probe", "contexts", "find", "kept", "densities", "lens", "neighbours"})
 
 
 @dataclass

@@ -16,7 +16,7 @@ from saetui.atomic import write_atomic
 from saetui.features import contexts
 from saetui.features.encoder import Encoder, check_feature, encode_feature, encoder_hash
 from saetui.features.postings import Postings
-from saetui.features.results import Contexts, Densities
+from saetui.features.results import Contexts, Densities, Kept
 from saetui.features.row_store import RowStore, try_lock
 from saetui.features.statistics import FeatureStatistics
 
@@ -41,18 +41,6 @@ class HotTokens:
     position: Tensor
     activation: Tensor
     tokens_read: int
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What a filter by one feature keeps of the tokens that have been indexed."""
-
-    tokens_read: int
-    """Tokens that this is counted on, BOS not counted."""
-    tokens: float
-    """Share of them on which the feature is above the threshold, and …"""
-    rows: float
-    """… of their rows, those with such a token."""
 
 
 class FeatureIndex:

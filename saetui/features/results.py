@@ -244,3 +244,15 @@ class Pair:
     by_second: list[PairContext]
     only_first: list[PairContext]
     only_second: list[PairContext]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a filter by one feature keeps of the tokens that have been indexed."""
+
+    tokens_read: int
+    """Tokens that this is counted on, BOS not counted."""
+    tokens: float
+    """Share of them on which the feature is above the threshold, and …"""
+    rows: float
+    """… of their rows, those with such a token."""
