@@ -1,7 +1,7 @@
 """How good an SAE is on held-out rows, each number by its one definition."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -19,6 +19,9 @@ from saetui.features.row_store import identity
 from saetui.lm.base import LanguageModel
 from saetui.settings import cache_root
 from saetui.split.filtered import activations
+
+_KEPT_NUMBERS = 16_000_000
+"""Activations that an evaluation keeps for the next one, at most: 64 MB."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Evaluation:
         self._quality_rows = min(-(-tokens // per_row), len(self._tokens))
         self._ce_rows = min(-(-ce_tokens // per_row), len(self._tokens))
         self._baseline: tuple[float, float] | None = None
+        self._x: list[Tensor] | None = None
 
     @torch.no_grad()
     def quality(self, sae: Dictionary) -> Quality:
@@ -100,8 +104,7 @@ class Evaluation:
         sum_x = torch.zeros(sae.d_in, dtype=torch.float64, device=device)
         firings = torch.zeros(sae.d_sae, dtype=torch.float64, device=device)
         tokens = 0
-        for batch in self._batches(self._quality_rows):
-            x = activations(self._lm, batch, self._bos).flatten(0, 1)
+        for x in self._activations():
             f = sae.encode(x)
             squared_error = squared_error + (sae.decode(f) - x).double().square().sum()
             sum_x += x.double().sum(0)
@@ -115,6 +118,19 @@ class Evaluation:
             l0=float(firings.sum() / tokens),
             density=(firings / tokens).float().cpu(),
         )
+
+    def _activations(self) -> Iterator[Tensor]:
+        """Of the rows that quality is measured on, ``[n, d_in]`` batch by batch; read once where they fit."""
+        if self._x is not None:
+            yield from self._x
+            return
+        read: list[Tensor] = []
+        for batch in self._batches(self._quality_rows):
+            x = activations(self._lm, batch, self._bos).flatten(0, 1)
+            if self._quality_rows * self._tokens.shape[1] * x.shape[1] <= _KEPT_NUMBERS:
+                read.append(x)
+            yield x
+        self._x = read or None
 
     @torch.no_grad()
     def loss_recovered(self, sae: Dictionary) -> LossRecovered:

@@ -34,7 +34,8 @@ class ExpectedChildren:
         with suppress(UserError):
             if criteria := criteria_for(run):
                 with reading_stored(lm, held_out, DEFAULT_TOKENS) as stored:
-                    return cls(lm, criteria, held_out, ChildContexts.of(stored, criteria, held_out))
+                    contexts = ChildContexts.of(stored, criteria, held_out)
+                return cls(lm, criteria, held_out, contexts)
         return None
 
     def f1(self, encoder: Dictionary, features: Sequence[int] | None = None) -> dict[str, Any]:

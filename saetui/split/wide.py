@@ -9,6 +9,7 @@ import torch
 
 from saetui import embedded
 from saetui.errors import UsageError
+from saetui.features.stored_lm import reading_stored
 from saetui.loading import check_fit, load_lm, load_sae, open_rows
 from saetui.runs.context import RunContext
 from saetui.sae.formats import save_saelens
@@ -142,7 +143,8 @@ class _WideRun:
 
     def _finish(self) -> None:
         sae = self.trainer.sae()
-        quality = Evaluation(self.lm, self._held_out, self._final_quality, 1).quality(sae)
+        with reading_stored(self.lm, self._held_out, self._final_quality) as lm:
+            quality = Evaluation(lm, self._held_out, self._final_quality, 1).quality(sae)
         self._report(sae, quality, self._evaluation.loss_recovered(sae))
         metadata = replace(
             sae.metadata,
