@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from saetui.corpus.grammar import SyntheticRows
+from saetui.corpus.rows import FirstRows
 from saetui.features.stored_lm import reading_stored
 from saetui.lm.direct import DirectModel
 from saetui.split.criteria import load_criteria
@@ -86,3 +87,10 @@ def test_a_second_verdict_needs_the_model_for_its_prompts_alone(lm: Counted) -> 
     assert set(lm.forwards) == {1}, "a prompt each"
     assert expected.passed(split, None, candidates=[1, 2]) == {"passed": ["adjective", "number"]}
     assert plain.passed == 3
+
+
+def test_first_rows_are_the_same_rows_whether_kept_or_not() -> None:
+    kept = FirstRows(ROWS, 50)
+    for start, count in ((0, 50), (10, 7), (40, 30), (60, 5)):
+        assert np.array_equal(kept.read(start, count), ROWS.read(start, count))
+    assert (kept.fingerprint, kept.seq_len, kept.bos) == (ROWS.fingerprint, ROWS.seq_len, ROWS.bos)

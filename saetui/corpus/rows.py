@@ -34,6 +34,22 @@ class TokenRows(Protocol):
         ...
 
 
+class FirstRows:
+    """``rows``, the first ``count`` of them kept in memory: for what reads the same ones again and again."""
+
+    def __init__(self, rows: TokenRows, count: int) -> None:
+        self.name, self.fingerprint = rows.name, rows.fingerprint
+        self.seq_len, self.bos = rows.seq_len, rows.bos
+        self._rows = rows
+        parts = list(batches(rows, 0, count, 1024))
+        self._first = np.concatenate(parts) if parts else np.zeros((0, rows.seq_len), np.int32)
+
+    def read(self, start: int, count: int) -> NDArray[np.integer]:
+        if start + count <= len(self._first):
+            return self._first[start : start + count]
+        return self._rows.read(start, count)
+
+
 def batches(rows: TokenRows, start: int, stop: int | None, size: int) -> Iterator[NDArray[np.integer]]:
     """Consecutive batches of at most ``size`` rows from ``start`` up to ``stop`` (None: to the end)."""
     while stop is None or start < stop:

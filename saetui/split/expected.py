@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from saetui.corpus.rows import TokenRows
+from saetui.corpus.rows import FirstRows, TokenRows
 from saetui.errors import UserError
 from saetui.features.stored_lm import reading_stored
 from saetui.lm.base import LanguageModel
@@ -33,6 +33,7 @@ class ExpectedChildren:
         to complain about."""
         with suppress(UserError):
             if criteria := criteria_for(run):
+                held_out = FirstRows(held_out, -(-DEFAULT_TOKENS // (held_out.seq_len - held_out.bos)))
                 with reading_stored(lm, held_out, DEFAULT_TOKENS) as stored:
                     contexts = ChildContexts.of(stored, criteria, held_out)
                 return cls(lm, criteria, held_out, contexts)
