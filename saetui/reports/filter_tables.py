@@ -9,22 +9,34 @@ from saetui.studies.results import FilterResult, Sample
 
 
 def filter_table(results: Sequence[FilterResult]) -> Table:
-    headings = ("data", "init", "split", "expected children", "mean F1", "trained", "read", "computed")
+    headings = (
+        "data",
+        "init",
+        "split",
+        "expected children",
+        "mean F1",
+        "kept",
+        "trained",
+        "read",
+        "computed",
+    )
     rows = [
         (
             *_group(r, results),
             share(r.successes, r.judged),
             over(r.passed, "{:.3g}".format) + (f" of {r.children}" if r.passed else ""),
             over(r.mean_f1, "{:.2f}".format),
+            over(r.kept, "{:.0%}".format),
             *(over(value, si) for value in (r.tokens, r.tokens_read, r.tokens_computed)),
             over(r.seconds, "{:.1f}".format),
         )
         for r in results
     ]
     note = (
-        "Standard loss. read: tokens of the corpus, the forwards that a run of its own pays; computed: those "
-        "paid here, where an earlier run's were in the cache; seconds: of a run of its own, in CPU time (on "
-        "a GPU: wall time), the tokens read being counted at this study's pace."
+        "Standard loss. kept: share of the tokens read that passed the filter (mixed keeps all, and draws "
+        "the target's again and again); read: tokens of the corpus, the forwards that a run of its own pays; "
+        "computed: those paid here, where an earlier run's were in the cache; seconds: of a run of its own, "
+        "in CPU time (on a GPU: wall time), the tokens read being counted at this study's pace."
     )
     return Table("What the filter buys", (*_group_headings(results), *headings[2:], "seconds"), rows, note)
 

@@ -157,8 +157,8 @@ def effects_table(results: Sequence[EffectResult]) -> Table:
             *((str(r.target),) if several else ()),
             *(r.axis.replace("_", " "), r.first.replace("_", " "), r.second.replace("_", " ")),
             *map(str, (r.pairs, r.more, r.same, r.fewer)),
-            over(r.mean_f1, "{:+.2f}".format),
-            over(r.fvu, "{:+.3f}".format),
+            over(r.mean_f1, lambda value: _signed(value, 2)),
+            over(r.fvu, lambda value: _signed(value, 3)),
         )
         for r in results
     ]
@@ -168,6 +168,10 @@ def effects_table(results: Sequence[EffectResult]) -> Table:
         "found). Mean F1 and FVU: by how much the second's is higher, median (smallest … largest)."
     )
     return Table("What each axis does", headings, rows, note)
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{round(value, digits) + 0.0:+.{digits}f}"  # + 0.0: no difference has no sign of its own
 
 
 def replacing_table(results: Sequence[ReplacingResult]) -> Table:

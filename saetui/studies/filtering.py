@@ -71,6 +71,7 @@ def _result(
         children=next((result.children for result in done if result.children), None),
         passed=Over.of(result.passed for result in done),
         mean_f1=Over.of(result.mean_f1 for result in done),
+        kept=Over.of(result.kept for result in done),
         tokens=paid("tokens"),
         tokens_read=paid("tokens_read"),
         tokens_computed=paid("tokens_computed"),

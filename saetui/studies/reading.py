@@ -54,6 +54,7 @@ def read_cell(cell: Cell, state: CellState, message: str | None, run: Run | None
         l0=last.get("l0"),
         ce_recovered=last.get("ce_recovered"),
         dead=next((record["dead"] for record in reversed(records) if "dead" in record), None),
+        kept=last.get("kept"),
         cost=cost(run, records),
     )
     points = tuple(_point(record, target, "gpu_memory" in records[-1]) for record in evaluations)

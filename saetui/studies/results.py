@@ -69,6 +69,8 @@ class CellResult:
     ce_recovered: float | None = None
     dead: float | None = None
     """Share of features."""
+    kept: float | None = None
+    """Share of the tokens read that the filter kept."""
     cost: Cost | None = None
 
     @property
@@ -158,6 +160,7 @@ class Sample:
 class FilterResult:
     """What one kind of data and initialisation costs and brings, the loss being standard.
 
+    ``kept``: share of the tokens read that passed the filter (``mixed`` keeps all and draws more of some).
     ``tokens`` were trained on, of ``tokens_read`` of the corpus: so many forwards a run of its own pays.
     ``tokens_computed``: those that it did pay here, where an earlier run's activations may have been at hand.
     ``seconds``: of a run of its own: its steps, and every token read at the pace at which this study's runs
@@ -178,6 +181,7 @@ class FilterResult:
     children: int | None
     passed: Over | None
     mean_f1: Over | None
+    kept: Over | None
     tokens: Over | None
     tokens_read: Over | None
     tokens_computed: Over | None
