@@ -1,6 +1,7 @@
 """Rows of tokens: the one shape in which every corpus reaches a language model."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -35,17 +36,22 @@ class TokenRows(Protocol):
 
 
 class FirstRows:
-    """``rows``, the first ``count`` of them kept in memory: for what reads the same ones again and again."""
+    """``rows``, the first ``count`` of them kept in memory once one is read: for what reads the same ones
+    again and again."""
 
     def __init__(self, rows: TokenRows, count: int) -> None:
         self.name, self.fingerprint = rows.name, rows.fingerprint
         self.seq_len, self.bos = rows.seq_len, rows.bos
-        self._rows = rows
-        parts = list(batches(rows, 0, count, 1024))
-        self._first = np.concatenate(parts) if parts else np.zeros((0, rows.seq_len), np.int32)
+        self._rows, self._count = rows, count
+
+    @cached_property
+    def _first(self) -> NDArray[np.integer]:
+        parts = list(batches(self._rows, 0, self._count, 1024))
+        return np.concatenate(parts) if parts else np.zeros((0, self.seq_len), np.int32)
 
     def read(self, start: int, count: int) -> NDArray[np.integer]:
-        if start + count <= len(self._first):
+        """As ``TokenRows.read``."""
+        if start + count <= self._count and start + count <= len(self._first):
             return self._first[start : start + count]
         return self._rows.read(start, count)
 
