@@ -28,11 +28,12 @@ from saetui.settings import runs_root
 from saetui.split.children import split_report
 from saetui.split.criteria import load_criteria
 from saetui.split.defaults import split_limits
+from saetui.split.found import found_judgement
 from saetui.split.graft import Graft, GraftProgress
 from saetui.split.graft_run import conclude, graft_hot, step_metrics
 from saetui.split.hot import ENOUGH_HOT, HotTokens
 from saetui.split.judge import DEFAULT_TOKENS, judge
-from saetui.split.outcome import criteria_for, judge_run
+from saetui.split.outcome import criteria_for, judge_run, report_run
 from saetui.split.recipe import GraftRecipe
 from saetui.split.report import SplitReport
 from saetui.split.threshold import has_own_threshold, threshold_of
@@ -164,14 +165,16 @@ class Splitting:
             )
 
     def judge(self, job: Job, sae: str, criteria: str = "", tokens: int = DEFAULT_TOKENS) -> Judgement:
-        """``saetui.split.judge`` on held-out rows, by a criteria file (empty: the run's or the world's)."""
+        """``saetui.split.judge`` on held-out rows, by a criteria file (empty: the run's or the world's); of a
+        run for which there is none, the children found without one (``found_judgement``)."""
         opened, lm = self._shelf.get(sae), self._shelf.lm
         on_progress = job.tokens("judging")
         with self._traffic.on(Lane.JOB):
             if opened.info.run:
                 run = find_run(runs_root(), opened.info.run)
                 if (by := criteria_for(run, criteria or None)) is None:
-                    raise UsageError(f"no criteria file fits {run.id}: name one")
+                    report = report_run(run, lm=lm, on_progress=on_progress)
+                    return found_judgement(report, run.id, "the held-out rows", split_limits())
                 return judge_run(run, by, lm=lm, tokens=tokens, on_progress=on_progress)
             return judge(
                 lm,

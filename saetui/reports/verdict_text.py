@@ -6,10 +6,10 @@ from statistics import median
 from saetui.features.results import Child, Context
 from saetui.split.report import SplitReport, Spread
 from saetui.split.review import Review
-from saetui.split.verdict import CRITERIA, ChildVerdict, CriterionResult
+from saetui.split.verdict import CRITERIA, SILENT, ChildVerdict, CriterionResult
 from saetui.visible import visible
 
-NUMBERS = {1: "margin", 2: "share", 3: "overlap", 4: "ratio"}
+NUMBERS = {1: "margin", 2: "share", 3: "overlap", 4: "ratio", 5: "precision"}
 CONTEXTS_SHOWN = 5
 
 
@@ -62,12 +62,13 @@ def _criterion_lines(review: Review, child: ChildVerdict, result: CriterionResul
 
 
 def number_text(result: CriterionResult) -> str:
-    """``margin 0.62 ≥ 0.10``: the number, and what it was held against."""
+    """``margin 0.62 ≥ 0.10``: the number, and what it was held against; ``≈`` where it is close to that."""
     name = NUMBERS[result.criterion]
     if result.number is None:
         return f"{name} undefined"
-    passed, failed = ("≤", ">") if result.criterion == 4 else ("≥", "<")
-    return f"{name} {result.number:.2f} {passed if result.passed else failed} {result.threshold:.2f}"
+    passed, failed = ("≤", ">") if result.criterion == SILENT else ("≥", "<")
+    close = " ≈" if result.close else ""
+    return f"{name} {result.number:.2f} {passed if result.passed else failed} {result.threshold:.2f}{close}"
 
 
 def context_text(context: Context) -> str:

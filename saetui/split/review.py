@@ -22,7 +22,7 @@ from saetui.atomic import write_atomic
 from saetui.errors import UsageError
 from saetui.runs.journal import Journal
 from saetui.runs.tail import read_records
-from saetui.split.verdict import CRITERIA, ChildVerdict, CriterionResult, Judgement
+from saetui.split.verdict import ChildVerdict, CriterionResult, Judgement
 
 FILE_NAME = "judgements.jsonl"
 CRITERIA_FILE = "criteria.toml"
@@ -153,12 +153,22 @@ class Review:
         for result in verdict.criteria:
             if result.criterion == criterion:
                 return result
-        raise UsageError(f"no criterion {criterion}: there are {min(CRITERIA)} to {max(CRITERIA)}")
+        asked = ", ".join(str(result.criterion) for result in verdict.criteria)
+        raise UsageError(f"no criterion {criterion} for {child!r}: there are {asked}")
 
 
 def read_review(folder: Path) -> Review:
     """The verdict stored in a run directory; empty where nothing has been judged."""
     return Review.of(read_records(folder / FILE_NAME))
+
+
+def is_open(folder: Path) -> bool:
+    """Whether a person has not yet answered every question of a run: of one that is not judged, too."""
+    review = read_review(folder)
+    if review.judgement is None:
+        return True
+    asked = sum(len(child.criteria) for child in review.judgement.children)
+    return len(review.answers) < asked
 
 
 def store_judgement(folder: Path, judgement: Judgement) -> None:

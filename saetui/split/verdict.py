@@ -11,8 +11,14 @@ CRITERIA = {
     2: "top tokens follow the pattern",
     3: "boosted logits make sense",
     4: "silent on the contrasts",
+    5: "its contexts belong together",
 }
-"""The four success criteria, as short as a screen needs them (DESIGN.md, section 3)."""
+"""The four success criteria, as short as a screen needs them (DESIGN.md, section 3), and the one question
+that is left for a child that was found without criteria."""
+SILENT, TOGETHER = 4, 5
+"""The one of which the number is to be small, and that of found children."""
+CLOSE = 0.1
+"""Share of its limit within which a number says little."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,13 @@ class CriterionResult:
     threshold: float
     passed: bool
     evidence: Evidence
+
+    @property
+    def close(self) -> bool:
+        """Whether the number lies within ``CLOSE`` of its limit, on either side: to be looked at."""
+        if self.number is None:
+            return False
+        return abs(self.number - self.threshold) <= CLOSE * abs(self.threshold) + 1e-9
 
 
 @dataclass(frozen=True)

@@ -167,31 +167,63 @@ class Workbench(App[None]):
 
     def open_review(self, run: Run) -> None:
         """Judges ``run`` and lets the person confirm or overrule."""
-        from saetui.split.review import store_judgement
-        from saetui.tui.screens.review import ReviewScreen
-
         try:
             status = run.state()
             if status != "finished":
                 raise UserError(f"{run.id} is {status}: it can be judged when it has finished")
-            manifest = run.manifest
+            self._review([run])
         except UserError as error:
             self.notify(str(error), severity="warning")
-            return
 
-        async def judge(say: Callable[[str], None]) -> None:
-            def progress(message: dict[str, object]) -> None:
-                say(str(message.get("message") or "judging …"))
+    async def action_review_all(self) -> None:
+        """The finished runs of this model and SAE that have questions open, the oldest first."""
+        from saetui.split.review import is_open
 
-            if not self.session.made(manifest.setup):
-                raise UserError(
-                    f"{run.id} was made on {manifest.setup['model']}: open that one to judge it "
-                    f"(saetui open --model {manifest.setup['model']})"
-                )
-            store_judgement(run.folder, await self.session.judge(run.id, progress))
+        made = self.session.made
+        runs = [seen.run for seen in reversed(self.watch_runs.runs) if seen.status.state == "finished"]
 
-        title = f"{manifest.kind} {run.id} of feature {manifest.recipe['target']}"
-        self.push_screen(ReviewScreen(run.folder, title, judge))
+        def waiting() -> list[Run]:
+            return [run for run in runs if made(run.manifest.setup) and is_open(run.folder)]
+
+        try:
+            queue = await asyncio.to_thread(waiting)
+            if queue:
+                self._review(queue)
+            else:
+                self.notify("every finished run of this model and SAE is reviewed")
+        except (UserError, OSError) as error:
+            self.notify(str(error), severity="warning")
+
+    def _review(self, runs: list[Run]) -> None:
+        """UserError where a run has no manifest that can be read."""
+        from saetui.tui.screens.review import ReviewScreen, Subject
+
+        subjects = [
+            Subject(
+                run.id,
+                run.folder,
+                f"{run.manifest.kind} {run.id} of feature {run.manifest.recipe['target']}",
+                partial(self._judge, run),
+            )
+            for run in runs
+        ]
+        self.push_screen(ReviewScreen(subjects))
+
+    async def _judge(self, run: Run, say: Callable[[str], None]) -> None:
+        """Has the engine judge a run, and stores what it says."""
+        from saetui.split.review import store_judgement
+
+        setup = run.manifest.setup
+        if not self.session.made(setup):
+            raise UserError(
+                f"{run.id} was made on {setup['model']}: open that one to judge it "
+                f"(saetui open --model {setup['model']})"
+            )
+
+        def progress(message: dict[str, object]) -> None:
+            say(str(message.get("message") or "judging …"))
+
+        store_judgement(run.folder, await self.session.judge(run.id, progress))
 
     def action_restart_engine(self) -> None:
         self.run_worker(self.session.restart(), group="engine", exclusive=True)

@@ -1,0 +1,128 @@
+"""Reviewing run after run: keys, the queue, what is close, and coming back at the same place."""
+
+from __future__ import annotations
+
+import asyncio
+
+from saetui.errors import UserError
+from saetui.features.results import TokenLogit
+from saetui.split.found import found_judgement
+from saetui.split.report import SplitReport, SplitThresholds, Spread
+from saetui.split.review import read_review, store_judgement
+from saetui.split.verdict import CriterionResult, Evidence
+from saetui.tui.screens.review import ReviewScreen
+from tests.tui.bench import Bench, bench, finished_graft
+from tests.tui.fake_engine import CHILDREN, child, judgement
+from tests.tui.snapshot import check_snapshot, screen_text
+
+NAMES = ("1122-1400-f0-aaa", "1122-1401-f0-bbb", "1122-1402-f0-ccc")
+
+
+async def waiting(it: Bench) -> None:
+    """Until the workbench knows of the runs."""
+    await it.wait_for(lambda: it.app.watch_runs.runs)
+    await it.settle()
+
+
+async def test_all_runs_are_reviewed_in_a_row_and_undone_across_them() -> None:
+    runs = [finished_graft(name).run for name in NAMES]
+    async with bench() as it:
+        await waiting(it)
+        await it.press("V")
+        assert it.line("#review-title").startswith("run 1 of 3 · graft 1122-1400")
+        await it.press(*"a" * 11)
+        assert "11/12" in it.line("#progress")
+        await it.press("a")
+        assert it.line("#review-title").startswith("run 2 of 3") and "0/12" in it.line("#progress")
+        assert "1122-1400-f0-aaa: 2 of 3 children" in list(it.app._notifications)[-1].message
+        await it.press("u")  # to where the last answer was given, and then takes it back
+        assert it.line("#review-title").startswith("run 1 of 3") and "done:" in it.line("#progress")
+        await it.press("u")
+        assert "11/12" in it.line("#progress") and len(read_review(runs[0].folder).answers) == 11
+        await it.press("a", "y", "tab")
+        assert it.line("#review-title").startswith("run 3 of 3")
+        await it.press("escape", "V")  # another sitting: what is done is not asked again
+        assert it.line("#review-title").startswith("run 1 of 2 · graft 1122-1401")
+        assert "1/12" in it.line("#progress")
+        await it.press(*"a" * 11, *"a" * 12, "escape", "V")
+        assert "every finished run" in list(it.app._notifications)[-1].message
+
+
+async def test_the_next_run_is_judged_while_this_one_is_reviewed() -> None:
+    for name in NAMES[:2]:
+        finished_graft(name)
+    async with bench() as it:
+        await waiting(it)
+        await it.press("V")
+        assert [args["sae"] for op, args in it.engine.asked if op == "judge"] == list(NAMES[:2])
+        await it.press("tab")  # nothing is judged twice
+        assert sum(op == "judge" for op, _ in it.engine.asked) == 2
+
+
+async def test_no_key_is_offered_while_the_judge_reads() -> None:
+    run = finished_graft(NAMES[0]).run
+    gate = asyncio.Event()
+    async with bench(prepare=lambda engine: engine.gates.update(judge=gate)) as it:
+        await waiting(it)
+        await it.pilot.press("V")
+        await it.wait_for(lambda: "judge under way" in screen_text(it.app))
+        keys = screen_text(it.app).splitlines()[-1]
+        assert "Back" in keys and "Holds" not in keys and "Undo" not in keys
+        await it.pilot.press("y", "n", "u", "t", "a")
+        assert isinstance(it.app.screen, ReviewScreen) and not read_review(run.folder).answers
+        gate.set()
+        await it.settle()
+        assert "Holds" in screen_text(it.app).splitlines()[-1] and "0/12" in it.line("#progress")
+
+
+async def test_a_run_that_cannot_be_judged_does_not_stop_the_queue() -> None:
+    for name in NAMES[:2]:
+        finished_graft(name)
+    async with bench(prepare=lambda e: e.errors.update(judge=UserError("its SAE is gone"))) as it:
+        await waiting(it)
+        await it.press("V")
+        assert it.line("#question") == "its SAE is gone"
+        it.engine.errors.clear()
+        await it.press("tab")
+        assert "0/12" in it.line("#progress")
+
+
+def test_a_number_within_a_tenth_of_its_limit_is_close() -> None:
+    def close(number: float | None, limit: float = 0.5) -> bool:
+        return CriterionResult(2, number, limit, True, Evidence("")).close
+
+    assert close(0.5) and close(0.55) and close(0.45) and close(0.0, 0.0)
+    assert not close(0.56) and not close(0.44) and not close(None)
+
+
+async def test_a_close_number_is_marked_without_colour() -> None:
+    run = finished_graft(NAMES[0]).run
+    found = judgement("x")
+    found.children[0].criteria[1] = CriterionResult(2, 0.5, 0.5, True, Evidence("10 of 20 follow"))
+    store_judgement(run.folder, found)
+    for size, name in (((80, 24), "review-close-80"), ((120, 40), "review-close-120")):
+        async with bench(size=size) as it:
+            await waiting(it)
+            await it.press("V", "down")
+            assert "(✓)0.50≈" in screen_text(it.app) and "close to its limit" in screen_text(it.app)
+            check_snapshot(it.app, name)
+
+
+async def test_children_found_without_criteria_are_reviewed_too() -> None:
+    run = finished_graft(NAMES[0]).run
+    leaky = child(515, "count", 0.02)
+    report = SplitReport(
+        240, 1.8, 200_000, 900, "split", "three children",
+        [*CHILDREN, type(leaky)(**{**vars(leaky), "precision": 0.4, "boosted": [TokenLogit(" x", 1.0)]})],
+        [], Spread(0.9, 0.8, 1.0), 0.3, 0.1,
+    )  # fmt: skip
+    store_judgement(run.folder, found_judgement(report, run.id, "the held-out rows", SplitThresholds()))
+    async with bench() as it:
+        await waiting(it)
+        await it.press("V")
+        assert "0/4 answered · so far 3 of 4 children" in it.line("#progress")
+        shown = screen_text(it.app)
+        assert "child 512: its contexts belong together?" in shown and "5 together" in shown
+        await it.press("y", "y", "n", "y")
+        assert "done: 3 of 4 children" in it.line("#progress")
+        check_snapshot(it.app, "review-found-120")
