@@ -18,9 +18,10 @@ from saetui.census.results import (
 )
 from saetui.commands.live_line import LiveLine
 from saetui.commands.options import setup_options
-from saetui.commands.output import csv_text, emit_json, say
+from saetui.commands.output import emit_json, say
 from saetui.line_pace import LinePace
 from saetui.quantities import duration
+from saetui.record_text import csv_text
 from saetui.setup import Setup
 from saetui.visible import visible
 

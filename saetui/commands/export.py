@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from saetui.commands.output import csv_text, jsonable, say
+from saetui.commands.output import jsonable, say
 from saetui.errors import UsageError, UserError
+from saetui.record_text import csv_text
 from saetui.reports import html, markdown
 from saetui.reports.run import curve_records, run_document, run_values
 from saetui.reports.study import study_document, study_values

@@ -1,11 +1,8 @@
 """What sub-commands print: data on stdout, narration on stderr."""
 
-import csv
-import io
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -33,17 +30,6 @@ def jsonable(value: Any) -> Any:
 def emit_json(value: Any) -> None:
     """One JSON document on stdout."""
     click.echo(json.dumps(jsonable(value), ensure_ascii=False))
-
-
-def csv_text(records: Sequence[Mapping[str, Any]]) -> str:
-    """Flat records as CSV with a heading, without a newline at the end; a missing value is an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(
-        text, list(dict.fromkeys(key for one in records for key in one)), lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue().rstrip("\n")
 
 
 def say(message: str) -> None:

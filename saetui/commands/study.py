@@ -14,10 +14,11 @@ from saetui.census.defaults import census_recipe
 from saetui.commands.census import open_index
 from saetui.commands.live_line import LiveLine
 from saetui.commands.options import json_option, setup_options
-from saetui.commands.output import csv_text, emit_json, print_table, say
+from saetui.commands.output import emit_json, print_table, say
 from saetui.commands.study_compare import compare_command
 from saetui.errors import UsageError
 from saetui.quantities import si
+from saetui.record_text import csv_text
 from saetui.reports import markdown
 from saetui.reports.document import Table
 from saetui.reports.study_tables import cell_records, curve_records, tables

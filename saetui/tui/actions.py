@@ -53,6 +53,8 @@ ACTIONS = (
     Action("runs", "r", "Runs", "All runs: watch, stop, pause, resume, judge", "app", footer=True),
     Action("studies", "S", "Studies", "All studies: follow, start, stop, compare", "app"),
     Action("review_all", "V", "Judge all", "Every finished run with open questions, in a row", "app"),
+    Action("export", "e", "Export", "A list or the screen as a file, or its command", "app"),
+    Action("copy_twin", "C", "Copy as command", "The command that shows the same in a shell", "app"),
     Action("restart_engine", "ctrl+r", "Restart engine", "Start the inference process again", "app"),
     Action("quit", "q", "Quit", "Leave; runs go on and are found again", "app", footer=True),
     Action("graft", "g", "Graft", "Split the selected feature now, in seconds", "workbench", footer=True),

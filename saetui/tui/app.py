@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from textual.app import App, SystemCommand
 from textual.screen import Screen
@@ -26,6 +26,7 @@ from saetui.tui.state import StateFile
 if TYPE_CHECKING:
     from saetui.runs.store import Run
     from saetui.tui.run_messages import JudgeRequested, MonitorRequested, RunControlRequested
+    from saetui.tui.screens.export import Export
     from saetui.tui.widgets.canvas import Symbols
 
 POLL_S = 1.0
@@ -224,6 +225,47 @@ class Workbench(App[None]):
             say(str(message.get("message") or "judging …"))
 
         store_judgement(run.folder, await self.session.judge(run.id, progress))
+
+    # -- export
+
+    def action_export(self) -> None:
+        from saetui.tui.exporting import exportable, twins
+        from saetui.tui.screens.export import ExportScreen
+
+        screen = self.screen
+
+        def export(chosen: Export | None) -> None:
+            if chosen is None:
+                return
+            if chosen.form == "command":
+                self.action_copy_twin()
+            else:  # once the dialog is off the screen
+                screen.call_after_refresh(self._export, screen, chosen)
+
+        self.push_screen(ExportScreen(exportable(screen), twins(screen)), export)
+
+    def _export(self, screen: Screen[Any], chosen: Export) -> None:
+        from saetui.tui import exporting
+
+        stem = exporting.stem(screen)
+        try:
+            if chosen.widget is not None:
+                stem = f"{stem}-{chosen.name}"
+                text = exporting.records_text(chosen.widget, chosen.form)
+            else:
+                text = exporting.screen_svg(self) if chosen.form == "svg" else exporting.screen_text(screen)
+            self.notify(f"written: {exporting.write_new(stem, chosen.form, text)}")
+        except UserError as error:
+            self.notify(str(error), severity="error")
+
+    def action_copy_twin(self) -> None:
+        from saetui.tui.clipboard import copy
+        from saetui.tui.exporting import twins
+
+        if commands := twins(self.screen):
+            self.notify("\n".join([*commands, copy(self, "\n".join(commands))]))
+        else:
+            self.notify("nothing here that a command could show (yet)")
 
     def action_restart_engine(self) -> None:
         self.run_worker(self.session.restart(), group="engine", exclusive=True)

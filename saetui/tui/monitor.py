@@ -71,6 +71,9 @@ class MonitorScreen(Screen[None]):
 
     # -- coming and going
 
+    def headless(self) -> list[str]:
+        return [f"saetui watch {self.run.id}", f"saetui export {self.run.id}"]
+
     def on_mount(self) -> None:
         self._poller.start()
 

@@ -128,6 +128,9 @@ class RunsScreen(Screen[None]):
         yield Static("", id="run-line", markup=False)
         yield KeyLine()
 
+    def headless(self) -> list[str]:
+        return ["saetui runs"]
+
     def on_mount(self) -> None:
         self.query_one(Table).focus()
         self._poller.start()

@@ -132,6 +132,10 @@ class Session:
         info = self.encoders.get(sae)
         return info.title if info and info.kind == "sae" else None
 
+    def is_run(self, sae: str) -> bool:
+        """Whether an encoder is what a run ended with."""
+        return sae in self._runs
+
     async def at_place(self, place: str) -> str:
         """The encoder of a ``place``, opened if need be. UserError where that is gone."""
         for name in (NARROW, *self.encoders):

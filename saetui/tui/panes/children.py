@@ -15,6 +15,7 @@ from saetui.tui.panes.pane_table import PaneTable
 from saetui.tui.run_watch import RunWatch
 from saetui.tui.selection import Selected
 from saetui.tui.session import NARROW, Progress, Session
+from saetui.tui.shell_words import command, setup_words
 from saetui.tui.widgets.context_list import ContextList
 from saetui.tui.widgets.table import Column
 from saetui.visible import visible
@@ -224,6 +225,13 @@ class ChildrenPane(Pane):
         message.stop()
         if self.source is not None:
             self.post_message(self.FeatureChosen(Selected(self.source.name, message.row.feature)))
+
+    def headless(self) -> list[str]:
+        if self.run is not None:
+            return [command("judge", self.run.id, "--report")]
+        if self.parent_feature is None:
+            return []
+        return [command("graft", "--target", self.parent_feature, *setup_words(self.session.setup))]
 
     def as_text(self) -> str:
         return "\n".join(

@@ -13,6 +13,7 @@ from saetui.quantities import percent, short
 from saetui.tui.panes.pane import Pane
 from saetui.tui.selection import Selected
 from saetui.tui.session import Session
+from saetui.tui.shell_words import command
 from saetui.tui.widgets.context_list import ContextList, Section
 
 if TYPE_CHECKING:
@@ -106,6 +107,11 @@ class ContextsPane(Pane):
         for histogram in self.query(Histogram):
             histogram.display = known.fired > 0
             histogram.show(known.edges, known.histogram)
+
+    def twins(self, feature: int, encoder: list[str]) -> list[str]:
+        before, after = WIDTHS[self._width]
+        shown = ["--intervals", 5, "--top", 0] if self.intervals else ["--top", 20]
+        return [command("contexts", feature, *shown, "--before", before, "--after", after, *encoder)]
 
     def as_text(self) -> str:
         return "\n".join(

@@ -12,6 +12,7 @@ from saetui.tui.panes.pane import Pane
 from saetui.tui.panes.pane_table import PaneTable, logit_table
 from saetui.tui.selection import Selected
 from saetui.tui.session import Session
+from saetui.tui.shell_words import command
 from saetui.tui.widgets.table import Column
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ class LensPane(Pane):
         message.stop()
         if message.table.id == "neighbours":
             self.post_message(self.FeatureChosen(Selected(message.row.sae, message.row.feature)))
+
+    def twins(self, feature: int, encoder: list[str]) -> list[str]:
+        return [command("lens", feature, "--top", 20, *encoder), command("neighbours", feature, *encoder)]
 
     def as_text(self) -> str:
         if self._lens is None:

@@ -13,6 +13,7 @@ from textual.widgets import Static
 
 from saetui.errors import UserError
 from saetui.tui.selection import Selected
+from saetui.tui.shell_words import encoder_words
 
 if TYPE_CHECKING:
     from saetui.tui.session import Session
@@ -76,6 +77,15 @@ class Pane(Vertical):
     def as_text(self) -> str:
         """What the pane shows, as plain text to copy."""
         return ""
+
+    def headless(self) -> list[str]:
+        """The commands that show the same in a shell."""
+        words = None if self.selected is None else encoder_words(self.session, self.selected.sae)
+        return [] if self.selected is None or words is None else self.twins(self.selected.feature, words)
+
+    def twins(self, feature: int, encoder: list[str]) -> list[str]:
+        """``headless`` for a feature of the encoder that the options ``encoder`` name."""
+        return []
 
     def follow(self, selected: Selected | None) -> None:
         self.selected = selected

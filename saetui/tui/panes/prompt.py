@@ -14,6 +14,7 @@ from saetui.tui.panes.pane import Pane
 from saetui.tui.panes.pane_table import PaneTable, feature_table, without
 from saetui.tui.selection import Selected
 from saetui.tui.session import Session
+from saetui.tui.shell_words import command
 from saetui.tui.widgets.prompt_strip import PromptStrip
 from saetui.visible import visible
 
@@ -123,6 +124,9 @@ class PromptPane(Pane):
         message.stop()
         probe = self._probes[0 if message.table.id == "first" else 1]
         self.post_message(self.FeatureChosen(Selected(probe.sae, message.row.feature)))
+
+    def twins(self, feature: int, encoder: list[str]) -> list[str]:
+        return [command("probe", self.prompt, "--top", 12, "--follow", feature, *encoder)]
 
     def as_text(self) -> str:
         lines: list[str] = []

@@ -16,6 +16,7 @@ from saetui.tui.poller import Poller
 from saetui.tui.run_watch import RunWatch
 from saetui.tui.selection import Selected
 from saetui.tui.session import Session
+from saetui.tui.shell_words import command
 
 if TYPE_CHECKING:
     from saetui.runs.status import RunStatus
@@ -138,6 +139,9 @@ class RunPane(Pane, can_focus=True):
     def action_open(self) -> None:
         if run := self.run:
             self.post_message(self.Opened(run))
+
+    def headless(self) -> list[str]:
+        return [command("watch", self.run.id)] if self.run else []
 
     def as_text(self) -> str:
         return str(self.query_one(".facts", Static).render())

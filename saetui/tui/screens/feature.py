@@ -166,6 +166,10 @@ class FeatureScreen(Screen[None]):
         except UserError as error:
             self.notify(str(error), severity="warning")
 
+    @property
+    def export_stem(self) -> str:
+        return f"{self.session.title(self.selected.sae)}-{self.selected.feature}"
+
     # -- what is kept of it
 
     @property

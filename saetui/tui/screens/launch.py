@@ -6,7 +6,6 @@ The form knows no field: names, groups, help and choices come from the recipe's 
 from __future__ import annotations
 
 import asyncio
-import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import Field, dataclass, fields
@@ -31,6 +30,8 @@ from saetui.setup import Setup
 from saetui.split.disk import activation_bytes, free_bytes, run_bytes
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.tui.actions import bindings
+from saetui.tui.shell_words import command as command_line
+from saetui.tui.shell_words import setup_words
 
 Recipe = SplitRecipe | GraftRecipe
 TITLES = {
@@ -313,8 +314,7 @@ def disk_line(recipe: SplitRecipe, d_in: int, free: Free) -> str:
 def shell_command(setup: Setup, recipe: Recipe, defaults: Recipe) -> str:
     """The command that launches the same run, naming what it would not take by itself."""
     split = isinstance(recipe, SplitRecipe)
-    words = ["saetui", "split" if split else "graft"]
-    words += setup_words(setup)
+    words = ["split" if split else "graft", *setup_words(setup)]
     for f in fields(recipe):
         value = getattr(recipe, f.name)
         if f.name not in ("target", "d_sae") and value == getattr(defaults, f.name):
@@ -324,20 +324,7 @@ def shell_command(setup: Setup, recipe: Recipe, defaults: Recipe) -> str:
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
             words += [f"--{flag}", _shown(value)]
-    return shlex.join([*words, "--detach"] if split else words)
-
-
-def setup_words(setup: Setup) -> list[str]:
-    """A setup as options of a command."""
-    words: list[str] = []
-    for name, flag in (("model", "model"), ("hook_name", "hook"), ("sae", "sae"), ("dataset", "dataset")):
-        if value := getattr(setup, name):
-            words += [f"--{flag}", value]
-    if setup.seq_len is not None:
-        words += ["--seq-len", str(setup.seq_len)]
-    if setup.device != "auto":
-        words += ["--device", setup.device]
-    return words
+    return command_line(*words, *(["--detach"] if split else []))
 
 
 def _shown(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from textual import work
@@ -13,7 +14,8 @@ from saetui.errors import UserError
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
 from saetui.tui.selection import Selected
-from saetui.tui.session import Session
+from saetui.tui.session import NARROW, Session
+from saetui.tui.shell_words import command, setup_words
 from saetui.tui.widgets.scatter import Points, Scatter
 from saetui.tui.widgets.table import Column, Table
 from saetui.visible import tail, visible
@@ -92,6 +94,18 @@ class PairScreen(Screen[None]):
             f"{side.max_activation:.2f}, the other fires on {side.covered:.1%} of its tokens, "
             f"masked cosine {side.masked_cosine:.3f}"
         )
+
+    def headless(self) -> list[str]:
+        first, second = self.first, self.second
+        if first.sae != NARROW == second.sae:  # what FIRST is of where nothing is said
+            first, second = second, first
+        words = [command("pair", first.feature, second.feature, *setup_words(self.session.setup))]
+        for flag, sae in (("--of", first.sae), ("--in", second.sae)):
+            if (place := self.session.place(sae)) is None:
+                return []
+            if place != NARROW:
+                words.append(shlex.join([flag, place]))
+        return [" ".join(words)]
 
     def action_close_pair(self) -> None:
         self.dismiss()

@@ -23,9 +23,9 @@ from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
 from saetui.tui.marks import Marks
 from saetui.tui.poller import Poller
-from saetui.tui.screens.launch import setup_words
 from saetui.tui.screens.line_input import LineInput
 from saetui.tui.screens.study import INTERVAL_S, StudyScreen, ask_to_stop, go_on
+from saetui.tui.shell_words import setup_words
 from saetui.tui.study_start import start_study
 from saetui.tui.study_watch import SeenStudy, StudyWatch
 from saetui.tui.widgets.canvas import Symbols

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.cells import cell_len
 from rich.segment import Segment
@@ -186,6 +186,20 @@ class ContextList(LineStyles, ScrollView, can_focus=True):
     def contexts(self) -> list[Context]:
         """All contexts shown, headings left out."""
         return [line for line in self._lines if not isinstance(line, str)]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every context with the text on both sides as it is, and where in the corpus it stands."""
+        return [
+            {
+                "activation": context.activation,
+                "before": "".join(context.tokens[: context.center]),
+                "token": context.tokens[context.center],
+                "after": "".join(context.tokens[context.center + 1 :]),
+                "row": context.row,
+                "position": context.position,
+            }
+            for context in self.contexts
+        ]
 
     @property
     def index(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.cells import cell_len
 from textual import events
@@ -100,6 +100,20 @@ class PromptStrip(CellWidget, can_focus=True):
         self._probe: PromptProbe | None = None
         self._values: list[float] = []
         self._at = 0
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every token with the activation of the followed feature, L0, margin and its strongest features."""
+        tokens = self._probe.tokens if self._probe else []
+        return [
+            {
+                "token": token.text,
+                "activation": value,
+                "L0": token.l0,
+                "margin": token.margin,
+                "strongest": " ".join(f"{one.feature}:{one.activation:.4g}" for one in token.top),
+            }
+            for token, value in zip(tokens, self._values, strict=True)
+        ]
 
     @property
     def cursor(self) -> int:

@@ -1,5 +1,7 @@
 """A light virtual table: columns, a cursor, sorting, a filter; only the lines on the screen are drawn."""
 
+import math
+import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
@@ -52,6 +54,16 @@ def fit_columns(columns: Sequence[Column[Any]], width: int) -> list[tuple[Column
     share, rest = divmod(spare, max(1, len(growing)))
     more = {id(c): share + (i < rest) for i, c in enumerate(growing)}
     return [(c, c.width + more.get(id(c), 0)) for c in kept]
+
+
+def _value(column: Column[Any], row: Any) -> Any:
+    text = column.text(row).strip()
+    value = column.sort(row) if column.sort else None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value if math.isfinite(value) else None
+    if column.right and re.fullmatch(r"[+-]?\d+(\.\d+)?", text):
+        return float(text) if "." in text else int(text)
+    return text
 
 
 class Table(LineStyles, ScrollView, Generic[Row], can_focus=True):
@@ -148,6 +160,12 @@ class Table(LineStyles, ScrollView, Generic[Row], can_focus=True):
         if looks[0] != looks[1]:
             self._rows, self._cells = [], []
             self.refresh()
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows shown, in their order, with all columns, those that have no room too: the number that a
+        column sorts by, where it is one, else the text of the cell."""
+        named = [column for column in self.columns if column.title]
+        return [{column.title: _value(column, row) for column in named} for row in self._rows]
 
     def select_key(self, key: Hashable) -> bool:
         """Puts the cursor on the row with ``key``; False where it is not shown."""
