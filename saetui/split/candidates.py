@@ -94,8 +94,10 @@ def _candidates(
     features = faithful.nonzero().flatten().tolist()
     f = encode_features(encoder, hot, features)
     leads = _leads(f, limits.share)
-    # One that repeats a leading one is named as its duplicate later, not passed over in silence.
-    kept = leads | _alike(f, encoder.W_dec[features], limits)[:, leads].any(1)
+    # One that repeats a leading one is named as its duplicate later, not passed over in silence; and where
+    # the target is still there, its children are no split, whoever leads.
+    still = ((cosine.cpu() >= limits.copy_cosine) & (recall > limits.recall_of_one))[features]
+    kept = leads | still | _alike(f, encoder.W_dec[features], limits)[:, leads].any(1)
     leaking = (aligned & ~faithful).nonzero().flatten().tolist()
     leaking.sort(key=lambda feature: -float(precision[feature]))
     return Candidates(

@@ -357,15 +357,16 @@ def _verdict(
 
 def _general_with_a_hole(seen: Observed, limits: SplitThresholds) -> float | None:
     """Absorption (after Chanin et al., arXiv 2409.14507): a child with the target's own direction that fires
-    on most of its tokens, the rest being others'. Its recall, or None where there is none."""
-    on = seen.on
+    on most of its tokens, most of the rest being others' that point elsewhere. Its recall, or None where
+    there is none."""
+    on, rows = seen.on, _unit(seen.decoder)
     for c in np.argsort(-recall(seen)).tolist():
         r = float(on[:, c].mean())
-        if not 0.5 < r < 0.95 or cosine(seen)[c] < limits.copy_cosine:
+        if not limits.general <= r < 0.95 or cosine(seen)[c] < limits.copy_cosine:
             continue
         rest = ~on[:, c]
-        others = np.delete(on, c, axis=1)
-        if others[rest].any(1).mean() >= limits.coverage:
+        others = on[:, rows @ rows[c] < limits.copy_cosine]
+        if others[rest].any(1).mean() > 0.5:
             return r
     return None
 

@@ -40,6 +40,9 @@ class SplitThresholds:
     """Split: 1 - mean cosine between children, more than this."""
     lost: float = 0.5
     """Lost: coverage below this."""
+    general: float = 0.6
+    """Absorbed: a child with the target's own direction fires on at least this share of its tokens, others on
+    most of the rest."""
     copy_cosine: float = 0.95
     """A child with the target's own direction, for *absorbed*; two children alike, for *duplicates*."""
     duplicate: float = 0.9
