@@ -7,7 +7,7 @@ import pytest
 from saetui.runs.cost import Cost, cost_of
 from saetui.split.recipe import SplitRecipe
 from saetui.studies.cells import Cell
-from saetui.studies.effects import effects
+from saetui.studies.effects import effects, sign_test
 from saetui.studies.filtering import filter_results
 from saetui.studies.reading import Reading
 from saetui.studies.results import CellResult, CurvePoint, Found, Over
@@ -61,6 +61,7 @@ def test_an_axis_is_compared_in_pairs_that_differ_in_nothing_else() -> None:
     assert (init.axis, init.first, init.second) == ("init", "random", "narrow")
     assert (init.pairs, init.more, init.same, init.fewer) == (2, 1, 1, 0)
     assert init.fvu and init.fvu.median == pytest.approx(-0.2) and init.fvu.low == pytest.approx(-0.3)
+    assert init.p_value == 1.0
     assert (loss.axis, loss.pairs, loss.more, loss.same, loss.fewer) == ("loss", 1, 0, 0, 1)
 
 
@@ -79,6 +80,13 @@ def test_data_and_granularity_are_one_axis_and_mean_nothing_without_a_filter() -
         ("data", "filtered row", "filtered token"): 1,
         ("loss", "standard", "target_zeroed"): 1,
     }
+
+
+def test_the_sign_test_is_exact() -> None:
+    assert sign_test(0, 0) is None and sign_test(3, 3) == 1.0
+    assert sign_test(9, 2) == sign_test(2, 9) == pytest.approx(0.0654296875)
+    assert sign_test(13, 1) == pytest.approx(0.0018310546875)
+    assert sign_test(5, 0) == 0.0625
 
 
 def test_without_criteria_the_children_that_were_found_are_counted() -> None:

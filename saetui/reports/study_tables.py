@@ -150,13 +150,14 @@ def effects_table(results: Sequence[EffectResult]) -> Table:
     several = len({result.target for result in results}) > 1
     headings = (
         *(("target",) if several else ()),
-        *("axis", "from", "to", "pairs", "more children", "as many", "fewer", "mean F1", "FVU"),
+        *("axis", "from", "to", "pairs", "more children", "as many", "fewer", "p", "mean F1", "FVU"),
     )
     rows = [
         (
             *((str(r.target),) if several else ()),
             *(r.axis.replace("_", " "), r.first.replace("_", " "), r.second.replace("_", " ")),
             *map(str, (r.pairs, r.more, r.same, r.fewer)),
+            number(r.p_value, "{:.3f}".format),
             over(r.mean_f1, lambda value: _signed(value, 2)),
             over(r.fvu, lambda value: _signed(value, 3)),
         )
@@ -165,7 +166,8 @@ def effects_table(results: Sequence[EffectResult]) -> Table:
     note = (
         "Pairs of finished runs that differ in this axis alone and have the same seed. More, as many, fewer: "
         "expected children of the second against the first (where nothing says what to expect: children "
-        "found). Mean F1 and FVU: by how much the second's is higher, median (smallest … largest)."
+        "found). p: two-sided sign test of more against fewer, as if the pairs were independent. Mean F1 and "
+        "FVU: by how much the second's is higher, median (smallest … largest)."
     )
     return Table("What each axis does", headings, rows, note)
 

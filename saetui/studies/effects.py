@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
+from math import comb
 from typing import Any
 
 from saetui.studies.cells import Cell
@@ -57,6 +58,8 @@ def _effect(axis: str, first: Any, second: Any, groups: list[list[Reading]]) -> 
         if (a := _children(one)) is not None and (b := _children(other)) is not None
     ]
 
+    more, fewer = sum(d > 0 for d in change), sum(d < 0 for d in change)
+
     def differences(name: str) -> Over | None:
         values = ((getattr(one, name), getattr(other, name)) for one, other in pairs)
         return Over.of(b - a for a, b in values if a is not None and b is not None)
@@ -68,9 +71,10 @@ def _effect(axis: str, first: Any, second: Any, groups: list[list[Reading]]) -> 
             first=str(first),
             second=str(second),
             pairs=len(pairs),
-            more=sum(d > 0 for d in change),
-            same=sum(d == 0 for d in change),
-            fewer=sum(d < 0 for d in change),
+            more=more,
+            same=len(change) - more - fewer,
+            fewer=fewer,
+            p_value=sign_test(more, fewer),
             mean_f1=differences("mean_f1"),
             fvu=differences("fvu"),
         )
@@ -81,3 +85,13 @@ def _children(result: CellResult) -> int | None:
     if result.passed is not None:
         return result.passed
     return result.found.children if result.found else None
+
+
+def sign_test(more: int, fewer: int) -> float | None:
+    """The chance of so uneven a count, either way, where more and fewer are equally likely (exact binomial);
+    None without any."""
+    n = more + fewer
+    if not n:
+        return None
+    tail = sum(comb(n, k) for k in range(min(more, fewer) + 1)) / 2**n
+    return min(1.0, 2 * tail)

@@ -200,8 +200,10 @@ class FilterResult:
 @dataclass(frozen=True)
 class EffectResult:
     """Two values of one axis, compared in pairs of finished runs that are alike in all else, the seed
-    included: in how many of ``pairs`` the ``second`` found more expected children than the ``first``, as
-    many, or fewer, and by how much its mean F1 and FVU were higher."""
+    included: in how many of ``pairs`` the ``second`` found more expected children than the ``first`` (where
+    nothing says what to expect: children), as many, or fewer, and by how much its mean F1 and FVU were
+    higher. ``p_value``: of more against fewer, by the two-sided sign test, as if pairs were independent; None
+    where there is neither."""
 
     target: int
     axis: str
@@ -211,6 +213,7 @@ class EffectResult:
     more: int
     same: int
     fewer: int
+    p_value: float | None
     mean_f1: Over | None
     fvu: Over | None
 
