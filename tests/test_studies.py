@@ -17,6 +17,7 @@ from saetui.cli import cli
 from saetui.errors import UsageError, UserError
 from saetui.runs.store import Run, list_runs
 from saetui.settings import runs_root
+from saetui.split.review import read_review
 from saetui.studies.launcher import start
 from saetui.studies.report import study_report
 from saetui.studies.status import StudyStatus, study_status
@@ -180,6 +181,10 @@ def test_a_study_trained_judged_and_reported(tmp_path: Path) -> None:
         assert cell.cost and cell.cost.tokens == 8192 and cell.cost.wall_s
         assert cell.cost.tokens_read == cell.cost.tokens_computed == last["tokens_read"] > 4096
         assert cell.children == 3 and cell.run == run.id and cell.by == "judge"
+        judged = read_review(run.folder).judgement
+        assert judged and cell.failed == {
+            n: sum(not child.criteria[n - 1].passed for child in judged.children) for n in (1, 2, 3, 4)
+        }
     assert [len(curve.points) for curve in report.curves] == [3, 3]  # before, at half, at the end
     assert {(r.data, r.init) for r in report.filtering} == {("filtered row", "narrow"), ("all", "random")}
     assert [point.passed for curve in report.curves for point in curve.points[:1]] == [None, None]

@@ -7,6 +7,7 @@ from saetui.quantities import si
 from saetui.reports.document import Table
 from saetui.reports.filter_tables import course_tables, filter_table, until_table
 from saetui.reports.spread import number, over, share
+from saetui.split.verdict import CRITERIA
 from saetui.studies.reading import data_of
 from saetui.studies.results import (
     CellResult,
@@ -29,6 +30,8 @@ def tables(report: StudyReport) -> list[Table]:
         found.append(rows_table(report.rows))
     if report.targets:
         found.append(targets_table(report.targets))
+    if any(row.failed for row in report.rows):
+        found.append(failures_table(report.rows))
     if report.effects:
         found.append(effects_table(report.effects))
     if report.filtering:
@@ -144,6 +147,30 @@ def targets_table(targets: Sequence[TargetResult]) -> Table:
         f"{sum(one.judged for one in judged)} runs."
     )
     return Table("Over targets", headings, rows, note)
+
+
+def failures_table(rows: Sequence[RowResult]) -> Table:
+    """Why children were not found: which of the criteria do not hold."""
+    several = len({row.target for row in rows}) > 1
+    criteria = sorted({criterion for row in rows for criterion in row.failed})
+    headings = (
+        "recipe",
+        *(("target",) if several else ()),
+        "children",
+        *(f"{criterion} {CRITERIA[criterion]}" for criterion in criteria),
+    )
+    lines = [
+        (
+            row.row,
+            *((str(row.target),) if several else ()),
+            str((row.children or 0) * row.judged),
+            *(str(row.failed.get(criterion, "")) for criterion in criteria),
+        )
+        for row in rows
+        if row.failed
+    ]
+    note = "Expected children over all finished seeds, and of how many each criterion does not hold."
+    return Table("Where children fail", headings, lines, note)
 
 
 def effects_table(results: Sequence[EffectResult]) -> Table:

@@ -47,6 +47,7 @@ def read_cell(cell: Cell, state: CellState, message: str | None, run: Run | None
         passed=review.passed if expected else None,
         children=len(expected) if expected else None,
         missing=_missing(review),
+        failed=_failed(review),
         by=review.by if expected else None,
         found=_found(read_report(run.folder)),
         f1={child["child"]: child["f1"] for child in last.get("children") or []},
@@ -64,6 +65,15 @@ def read_cell(cell: Cell, state: CellState, message: str | None, run: Run | None
 def _missing(review: Review) -> tuple[str, ...]:
     children = review.judgement.children if review.judgement else []
     return tuple(child.child for child in children if not review.child_holds(child))
+
+
+def _failed(review: Review) -> dict[int, int]:
+    failed: dict[int, int] = {}
+    for child in review.judgement.children if review.judgement else []:
+        for result in child.criteria:
+            fails = not review.holds(child.child, result.criterion)
+            failed[result.criterion] = failed.get(result.criterion, 0) + fails
+    return failed
 
 
 def _found(report: dict[str, Any] | None) -> Found | None:

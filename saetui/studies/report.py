@@ -76,6 +76,7 @@ def _row(group: list[Reading]) -> RowResult:
     first, done = group[0].cell, finished(group)
     verdicts = [result.success for result in done if result.success is not None]
     names = dict.fromkeys(name for result in done for name in result.f1)
+    criteria = sorted({criterion for result in done for criterion in result.failed})
 
     def over(value: Callable[[CellResult], float | None]) -> Over | None:
         return Over.of(value(result) for result in done)
@@ -96,6 +97,7 @@ def _row(group: list[Reading]) -> RowResult:
         successes=sum(verdicts),
         passed=over(lambda result: result.passed),
         children=next((result.children for result in done if result.children is not None), None),
+        failed={c: sum(result.failed.get(c, 0) for result in done) for c in criteria},
         found=over(lambda result: result.found.children if result.found else None),
         effective=over(lambda result: result.found.effective if result.found else None),
         f1={name: spread for name, spread in f1.items() if spread},

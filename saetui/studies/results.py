@@ -58,6 +58,8 @@ class CellResult:
     children: int | None = None
     missing: tuple[str, ...] = ()
     """The others' names."""
+    failed: dict[int, int] = field(default_factory=dict[int, int])
+    """By criterion: of how many expected children it does not hold."""
     by: str | None = None
     """Whose verdict: the judge's, a person's, or both."""
     found: Found | None = None
@@ -102,6 +104,8 @@ class RowResult:
     successes: int
     passed: Over | None
     children: int | None
+    failed: dict[int, int]
+    """By criterion: of how many expected children it does not hold, over all seeds."""
     found: Over | None
     """Children that the split report found."""
     effective: Over | None
