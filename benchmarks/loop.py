@@ -78,7 +78,6 @@ class Watched:
 def watch(run_id: str, begun: float) -> Watched:
     """Follows a run until it ends, as a look a tenth of a second; ``begun``: when it was launched."""
     from saetui.runs.store import find_run
-    from saetui.runs.tail import last_records
     from saetui.settings import runs_root
 
     run, found = find_run(runs_root(), run_id), Watched()
@@ -94,7 +93,9 @@ def watch(run_id: str, begun: float) -> Watched:
                 found.first_step = time.perf_counter() - begun, used
         time.sleep(0.1)
     found.end = time.perf_counter() - begun, used
-    costs = next(one for one in last_records(run.metrics_path, 8)[::-1] if "lm_cpu_s" in one)
+    if run.state() != "finished":
+        raise SystemExit(f"{run_id} is {run.state()}: {run.log_path.read_text()[-1000:]}")
+    costs = next(one for one in run.read_metrics()[::-1] if "lm_cpu_s" in one)
     found.reading, found.steps = costs["lm_cpu_s"], costs["sae_cpu_s"]
     found.computed = costs["tokens_computed"]
     return found
@@ -214,9 +215,9 @@ async def some_census(engine: Any, figures: Figures, seconds: float) -> None:
 
     begun = now()
     census = asyncio.create_task(engine.request("census", on_progress=on_progress))
-    await asyncio.wait(
-        [census, asyncio.create_task(enough.wait())], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-    )
+    waiting = asyncio.create_task(enough.wait())
+    await asyncio.wait([census, waiting], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
     if census.done():
         seen[len(census.result().features)] = now()
     else:
