@@ -162,6 +162,30 @@ def test_a_full_disk_is_one_line_and_the_rest_is_scanned(
     one.build(ALL)
     assert "No space left" in one.store.warning and one.complete
     assert same(one.hot_tokens(3, 1.0, ALL), expected)
+    monkeypatch.undo()
+
+
+def test_after_a_full_disk_no_list_has_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk has room again when the pass goes on: behind the gap nothing is kept, and all is found."""
+    expected = scanned(tmp_path / "scanned", 1.0, ALL)
+    one = opened(tmp_path / "full")
+    one._step_rows = 50
+    one.build(2000)
+    kept = one.postings.stop
+
+    def full(fd: int, data: bytes, at: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        one.build(4000)
+    one.close()
+    one.store.close()
+    again = opened(tmp_path / "full")
+    again._step_rows = 50
+    again.build(ALL)
+    assert again.postings.until(3) == kept and again.rows_read == ROWS
+    assert same(again.hot_tokens(3, 1.0, ALL), expected)
 
 
 BUILD = """

@@ -84,7 +84,7 @@ class FeatureIndex:
             stop = self.rows_read + len(x)
             places, tokens = self.store.places(self.rows_read, stop), x[:, self.store.first :].flatten(0, 1)
             fired = self.statistics.add(self.encoder.encode(tokens), places)
-            self.postings.add(fired, stop * self.store.seq_len)
+            self.postings.add(fired, self.rows_read * self.store.seq_len, stop * self.store.seq_len)
             self.rows_read = stop
         self.ended = len(x) < self._step_rows
         if self.complete or monotonic() - self._saved_at > SAVE_EVERY:

@@ -80,8 +80,10 @@ class Postings:
         with suppress(FileNotFoundError):
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT if self._adds else os.O_RDONLY, 0o644)
 
-    def add(self, entries: Entries, stop: int) -> None:
-        """Takes the firings at the places from ``self.stop`` up to ``stop``, in rising order."""
+    def add(self, entries: Entries, start: int, stop: int) -> None:
+        """Takes the firings at the places from ``start`` up to ``stop``, in rising order. Those behind a gap,
+        which a full disk has left, are not kept: a list with holes would pass for a whole one."""
+        self._adds = self._adds and start == self.stop
         if not self._adds:
             return
         open_ = torch.from_numpy(self._until == _NOWHERE).to(entries.feature.device)
