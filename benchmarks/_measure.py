@@ -28,8 +28,8 @@ class Rates:
     wall: float
     rss_mib: float
     l0: float | None = None
-    flops: float = 0.0
-    """Of the algorithm, a token."""
+    flops: dict[str, float] = field(default_factory=dict[str, float])
+    """Of the algorithm, a token, by the dtype that it is done in."""
     matmul: dict[str, float] = field(default_factory=dict[str, float])
     """FLOP per CPU second of one large product, measured in this process, by dtype."""
 

@@ -24,17 +24,21 @@ from benchmarks._measure import (
 L0 = 32
 DENSE = 10 * D_MODEL * D_SAE
 AUTOGRAD = 12 * D_MODEL * D_SAE
-SPARSE = 2 * D_MODEL * D_SAE + 8 * D_MODEL * L0
+SCREEN = 2 * D_MODEL * D_SAE
+ACTIVE = 10 * D_MODEL * L0
+"""Encoding, decoding and three gradients of the active features alone."""
 
 OURS = {
-    "ours": ("float32", False, False),
-    "ours, sparse": ("float32", True, False),
-    "ours, cached": ("float32", False, True),
-    "ours, cached, sparse": ("float32", True, True),
-    "ours, bf16": ("bfloat16", False, False),
-    "ours, bf16, cached": ("bfloat16", False, True),
+    f"ours{', bf16' * (dtype != 'float32')}{', cached' * cached}{', sparse' * sparse}": (
+        dtype,
+        sparse,
+        cached,
+    )
+    for dtype in ("float32", "bfloat16")
+    for cached in (False, True)
+    for sparse in (False, True)
 }
-"""dtype of the step, whether the SAE is sparse, whether the activations are on disk."""
+"""dtype of the dense products, whether the SAE is sparse, whether the activations are on disk."""
 
 
 def main() -> None:
@@ -48,12 +52,14 @@ def ours(variant: str, steps: int) -> Rates:
 
     from benchmarks.queries import RandomRows, language_model
     from benchmarks.train_step import with_l0
+    from saetui.lm.streaming import streaming
     from saetui.split.activation_cache import ActivationCache
     from saetui.split.data import Poll, ShuffledActivations
     from saetui.split.filtered import FilteredRows
     from saetui.split.init import initial_sae
     from saetui.split.matmul import choose_matmul
     from saetui.split.recipe import SplitRecipe
+    from saetui.split.sparse import choose_sparse_engine
     from saetui.split.trainer import Trainer
 
     dtype, sparse, cached = OURS[variant]
@@ -70,14 +76,17 @@ def ours(variant: str, steps: int) -> Rates:
         def next(self, n: int, poll: Poll = lambda read: None) -> torch.Tensor:
             return split.on_data(lambda: super(Timed, self).next(n, poll))
 
-    lm = language_model()
+    # As in a run of the seed's length.
+    lm, said = streaming(language_model(), dtype, SplitRecipe().tokens)
+    engine, also = choose_sparse_engine(D_MODEL, D_SAE)
+    print(said, also, sep="\n", file=sys.stderr)
     pieces = FilteredRows(lm, RandomRows(), recipe)
     if cached:
         pieces = ActivationCache(pieces, recipe)
         for number in range(-(-3 * steps * BATCH // (pieces.rows_per_piece * (SEQ_LEN - 1)))):
             pieces.read(number)
     source = Timed(pieces, recipe)
-    trainer = Trainer(recipe, source, D_MODEL)
+    trainer = Trainer(recipe, source, D_MODEL, sparse_engine=engine)
     if sparse:
         x = pieces.read(0).x[:1024].float()
         trainer.core.b_enc.copy_(with_l0(initial_sae(recipe, D_MODEL), x, L0).b_enc)
@@ -93,7 +102,13 @@ def ours(variant: str, steps: int) -> Rates:
     trainer.metrics()
     before = trainer.tokens
     rates = split.measure(variant, to_the_end_of_the_block, lambda: trainer.tokens - before)
-    flops = (SPARSE if sparse else DENSE) + (0 if cached else LM_FLOPS)
+    flops = {"float32": 0.0, "bfloat16": 0.0, "int8": 0.0}
+    flops[dtype] += 0 if cached else LM_FLOPS
+    if sparse:
+        flops["int8" if engine.screened else "float32"] += SCREEN
+        flops["float32"] += ACTIVE
+    else:
+        flops[dtype] += DENSE
     return replace(rates, l0=trainer.metrics()["l0"], flops=flops, matmul=products())
 
 
@@ -146,7 +161,8 @@ def plain(variant: str, steps: int) -> Rates:
     refill(0)
     sae.step(buffer[:BATCH])
     rates = split.measure(variant, lambda: (half(), half()), lambda: 2 * (steps // 2) * BATCH)
-    return replace(rates, flops=AUTOGRAD + LM_FLOPS, matmul=products())
+    flops = {"bfloat16" if bf16 else "float32": float(AUTOGRAD + LM_FLOPS)}
+    return replace(rates, flops=flops, matmul=products())
 
 
 def products() -> dict[str, float]:
@@ -154,17 +170,18 @@ def products() -> dict[str, float]:
     import torch
 
     from saetui.split.matmul import use_matmul
+    from saetui.split.screen import integer_products
 
-    best = {"float32": 0.0, "bfloat16": 0.0}
+    best = {"float32": 0.0, "bfloat16": 0.0, "int8": 0.0}
     for engine in ("default", "onednn"):
         use_matmul(engine)
         for name in best:
-            a = torch.randn(BATCH, D_MODEL, dtype=getattr(torch, name))
-            b = torch.randn(D_MODEL, D_SAE, dtype=a.dtype)
-            product = torch.empty(BATCH, D_SAE, dtype=a.dtype)
+            integer = name == "int8"
+            a, b = (torch.randn(n, D_MODEL).mul(9).to(getattr(torch, name)) for n in (BATCH, D_SAE))
+            product = torch.empty(BATCH, D_SAE, dtype=torch.int32 if integer else a.dtype)
             for _ in range(3):
                 used = time.process_time()
-                torch.mm(a, b, out=product)
+                integer_products(a, b, product) if integer else torch.mm(a, b.T, out=product)
                 rate = 2 * BATCH * D_MODEL * D_SAE / (time.process_time() - used)
                 best[name] = max(best[name], rate)
     return best

@@ -36,11 +36,13 @@ def main() -> int:
 def steps() -> dict[str, float]:
     """Peak MiB after each step of a run."""
     from benchmarks.queries import RandomRows, language_model
+    from saetui.lm.streaming import streaming
     from saetui.runs import checkpoint
     from saetui.split.data import ShuffledActivations
     from saetui.split.filtered import FilteredRows
     from saetui.split.matmul import choose_matmul
     from saetui.split.recipe import SplitRecipe
+    from saetui.split.sparse import choose_sparse_engine
     from saetui.split.trainer import Trainer
 
     recipe = SplitRecipe(init="random", data="all", lr=1e-12)
@@ -52,8 +54,10 @@ def steps() -> dict[str, float]:
 
     lm = language_model()
     note("language model loaded")
-    source = ShuffledActivations(FilteredRows(lm, RandomRows(), recipe), recipe)
-    trainer = Trainer(recipe, source, D_MODEL)
+    stream, _ = streaming(lm, recipe.dtype, recipe.tokens)
+    source = ShuffledActivations(FilteredRows(stream, RandomRows(), recipe), recipe)
+    engine, _ = choose_sparse_engine(D_MODEL, recipe.d_sae)
+    trainer = Trainer(recipe, source, D_MODEL, sparse_engine=engine)
     # What the memory holds does not depend on whether features fire, but the time it takes to get there does.
     trainer.core.b_enc.fill_(-100.0)
     trainer.core.sparse = True

@@ -3,8 +3,8 @@
 512 → 4096, batch 4096, random gelu-1l-shaped model, rows of 128 random tokens, one token through the model
 for each one trained on. Every pipeline runs in a process of its own on the same pinned cores, all in turn,
 several rounds; rates are tokens per CPU second, medians of the rounds. SAELens is installed once, in an
-environment of its own under the cache. ``limit`` is the rate at which the algorithm's FLOPs would take as
-long as one large product of the same dtype by the best engine here.
+environment of its own under the cache. ``limit`` is the share of the rate at which the algorithm's FLOPs
+would be done if all of them were as fast as one large product of their dtype by the best engine here.
 
     python -m benchmarks.pipeline [--cores 1] [--steps 32] [--rounds 2]
 """
@@ -29,7 +29,7 @@ RESULTS = Path(__file__).parent / "results"
 SAELENS = "sae-lens==6.54.12"
 PLAIN = ("plain loop", "plain loop, autocast")
 THEIRS = ("SAELens", "SAELens, autocast")
-REACH = {"ours, sparse": 6.0, "ours, bf16": 4.5, "ours, cached, sparse": 20.0}
+REACH = {"ours, sparse": 6.0, "ours, bf16, sparse": 4.5, "ours, cached, sparse": 20.0}
 """Times SAELens, bf16 beside its autocast."""
 
 
@@ -86,32 +86,35 @@ def middle(found: list[Rates]) -> Rates:
 def table(found: dict[str, Rates], cores: int) -> list[dict[str, object]]:
     """Prints the figures of ``cores`` cores and gives them back with their ratios."""
     limits = {
-        name: max(one.matmul.get(name, 0.0) for one in found.values()) for name in ("float32", "bfloat16")
+        name: max(one.matmul.get(name, 0.0) for one in found.values())
+        for name in ("float32", "bfloat16", "int8")
     }
     print(f"\n{cores} core{'s' * (cores > 1)}: products at " + ", ".join(
         f"{rate / 1e9:.0f} GFLOP/s in {name}" for name, rate in limits.items()
     ))  # fmt: skip
     print(
-        f"  {'tokens/CPU-s':24} {'whole':>8} {'SAE step':>9} {'LM':>8} {'× SAELens':>10} {'× plain':>8} "
-        f"{'limit':>6} {'L0':>6} {'wall':>8} {'RSS MiB':>8}"
+        f"  {'tokens/CPU-s':24} {'whole':>8} {'SAE step':>9} {'LM':>8} {'× SAELens':>10} {'step ×':>7} "
+        f"{'× plain':>8} {'limit':>6} {'L0':>6} {'wall':>8} {'RSS MiB':>8}"
     )
     lines: list[dict[str, object]] = []
     for name, one in found.items():
         low = "bf16" in name or "autocast" in name
         theirs, plain = found[THEIRS[low]], found[PLAIN[low]]
-        rate = limits["bfloat16" if low else "float32"]
-        share = one.whole * one.flops / rate if one.flops else None
+        at_least_s = sum(flops / limits[dtype] for dtype, flops in one.flops.items())
+        share = one.whole * at_least_s if one.flops else None
         line = {
             "cores": cores,
             **asdict(one),
             "times_saelens": one.whole / theirs.whole,
             "times_plain": one.whole / plain.whole,
+            "step_times_saelens": one.sae / theirs.sae,
             "share_of_limit": share,
         }
         lines.append(line)
         print(
             f"  {name:24} {one.whole:8,.0f} {one.sae:9,.0f} {one.lm:8,.0f} {line['times_saelens']:10.2f} "
-            f"{line['times_plain']:8.2f} {'' if share is None else f'{share:.0%}':>6} "
+            f"{line['step_times_saelens']:7.2f} {line['times_plain']:8.2f} "
+            f"{'' if share is None else f'{share:.0%}':>6} "
             f"{'' if one.l0 is None else f'{one.l0:.0f}':>6} {one.wall:8,.0f} {one.rss_mib:8,.0f}"
         )
     for name, reach in REACH.items():

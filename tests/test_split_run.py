@@ -26,7 +26,7 @@ from saetui.sae.formats import load, read_density, save_saelens
 from saetui.sae.sae import SAEMetadata
 from saetui.settings import runs_root
 from saetui.setup import Setup
-from saetui.split import graft_run, wide
+from saetui.split import graft_run, sparse, wide
 from saetui.split.disk import checkpoint_bytes
 from saetui.split.graft import Graft
 from saetui.split.recipe import GraftRecipe, SplitRecipe
@@ -116,6 +116,33 @@ def test_a_run_that_is_killed_or_paused_ends_in_the_same_bits(setup: Setup, isol
     for other in (killed, paused):
         for name, tensor in weights(whole).items():
             assert torch.equal(tensor, weights(other)[name]), name
+
+
+def test_the_fast_ways_resume_to_the_same_bits(
+    setup: Setup, isolated_places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sparse, "WORTH_TRYING", 1)
+    monkeypatch.setattr(sparse, "screening_speedup", lambda *sizes: 9.0)
+    given = recipe(tokens=128 * 200, eval_every=128 * 1000, dead_after=5000, dtype="bfloat16")
+    whole, paused = (create_run(runs_root(), "split", setup, given) for _ in range(2))
+    with RunContext(whole) as context:
+        wide.run(context)
+    assert any("screened by 8-bit" in event.get("message", "") for event in whole.read_events())
+    advance = wide.Trainer.advance
+
+    def advance_and_ask(trainer: wide.Trainer, poll: Any) -> None:
+        advance(trainer, poll)
+        if trainer.step == 150:
+            context.ask("pause")
+
+    with RunContext(paused) as context:
+        monkeypatch.setattr(wide.Trainer, "advance", advance_and_ask)
+        with pytest.raises(RunPaused):
+            wide.run(context)
+    with RunContext(paused) as context:
+        wide.run(context)
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(paused)[name]), name
 
 
 def test_a_split_run_leaves_metrics_and_an_sae(setup: Setup, isolated_places: Path) -> None:

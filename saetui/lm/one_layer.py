@@ -67,18 +67,18 @@ class OneLayer:
         self.weights = {name: weights[name] for name in config.shapes()}
         w, d = self.weights, config.d_model
         # [3 * heads * d_head, d] as F.linear wants it: one product instead of three times n_heads.
-        self._qkv = torch.cat([w[f"W_{x}"].transpose(1, 2).reshape(-1, d) for x in "QKV"])
-        self._qkv_bias = torch.cat([w[f"b_{x}"].reshape(-1) for x in "QKV"])
-        self._out = w["W_O"].reshape(-1, d).T.contiguous()
+        self.qkv = torch.cat([w[f"W_{x}"].transpose(1, 2).reshape(-1, d) for x in "QKV"])
+        self.qkv_bias = torch.cat([w[f"b_{x}"].reshape(-1) for x in "QKV"])
+        self.out = w["W_O"].reshape(-1, d).T.contiguous()
 
     def resid_mid(self, tokens: Tensor) -> Tensor:
         """The residual stream between attention and MLP, ``[rows, seq, d_model]``."""
         w, (rows, seq) = self.weights, tokens.shape
         resid = F.embedding(tokens.long(), w["W_E"]) + w["W_pos"][:seq]
-        qkv = F.linear(self._norm(resid, "ln1"), self._qkv, self._qkv_bias)
+        qkv = F.linear(self._norm(resid, "ln1"), self.qkv, self.qkv_bias)
         q, k, v = qkv.view(rows, seq, 3, self.config.n_heads, self.config.d_head).permute(2, 0, 3, 1, 4)
         z = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return resid + F.linear(z.transpose(1, 2).flatten(2), self._out, w["b_O"])
+        return resid + F.linear(z.transpose(1, 2).flatten(2), self.out, w["b_O"])
 
     def mlp(self, resid_mid: Tensor) -> Tensor:
         """What the MLP adds to ``resid_mid``: the activations at ``blocks.0.hook_mlp_out``, same shape."""

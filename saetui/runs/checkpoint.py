@@ -57,25 +57,18 @@ def save(folder: Path, tensors: "dict[str, Tensor]", state: dict[str, Any]) -> t
 
     DiskFull where there is no room: the earlier checkpoints are as they were.
     """
-    import safetensors.torch
-
-    payload = {
-        "tensors.safetensors": safetensors.torch.save(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        ),
-        "state.json": json.dumps(state).encode(),
-    }
-    sums = {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in payload.items()}
-    payload["checksums.json"] = json.dumps(sums, indent=1).encode()
-    size = sum(map(len, payload.values()))
+    chunks = {"tensors.safetensors": _safetensors(tensors), "state.json": [json.dumps(state).encode()]}
+    sums = {name: {"bytes": sum(map(len, data)), "sha256": _sha256(*data)} for name, data in chunks.items()}
+    chunks["checksums.json"] = [json.dumps(sums, indent=1).encode()]
+    size = sum(len(chunk) for data in chunks.values() for chunk in data)
     place = folder / f"{state['tokens']:012d}"
     temporary = folder / f".writing-{place.name}"
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        for name, data in payload.items():
+        for name, data in chunks.items():
             with (temporary / name).open("wb") as file:
-                file.write(data)
+                file.writelines(data)
                 file.flush()
                 os.fsync(file.fileno())
         sync_folder(temporary)
@@ -128,5 +121,28 @@ def remove_all(folder: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _sha256(*chunks: "bytes | memoryview") -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _safetensors(tensors: "dict[str, Tensor]") -> "list[bytes | memoryview]":
+    """A safetensors file in chunks: its header, and the tensors' own memory, of which no copy is made."""
+    import torch
+    from safetensors.torch import save
+
+    header, chunks, offset = {}, [], 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: -item[1].element_size()):  # aligned
+        tensor = tensor.detach().cpu().contiguous()
+        # How the format calls a dtype, the library says of one element.
+        one = save({"one": torch.zeros(1, dtype=tensor.dtype)})
+        dtype = json.loads(one[8 : 8 + int.from_bytes(one[:8], "little")])["one"]["dtype"]
+        end = offset + tensor.nbytes
+        header[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        chunks.append(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return [len(text).to_bytes(8, "little"), text, *chunks]

@@ -125,7 +125,9 @@ class SplitRecipe(_Recipe):
     eval_every: int = option(500_000, "tokens between evaluations on held-out rows", "cadence", gt=0)
     checkpoint_every: int = option(1_000_000, "tokens between checkpoints", "cadence", gt=0)
     dtype: Dtype = option(
-        "float32", "dtype of the matrix products (master weights are always float32)", "cadence"
+        "float32",
+        "dtype of the matrix products, the language model's too (master weights are always float32)",
+        "cadence",
     )
 
     def __post_init__(self) -> None:

@@ -234,7 +234,7 @@ class TrainStep:
     def _b_dec_gradient(self, g: Tensor) -> None:
         # b_dec is added to every reconstruction and subtracted before every encoding; for the latter, summing
         # over tokens first makes one matrix-vector product of what autograd does for every token.
-        torch.sub(g.sum(0), self.W_encT.T @ self.grads["b_enc"], out=self.grads["b_dec"])
+        torch.sub(torch.ones_like(g[:, 0]) @ g, self.W_encT.T @ self.grads["b_enc"], out=self.grads["b_dec"])
 
     def _column_sums(self, values: Tensor) -> Tensor:
         if values.dtype == torch.float32:

@@ -9,7 +9,10 @@ import torch
 
 from saetui import embedded
 from saetui.errors import UsageError
+from saetui.features.row_store import RowStore
 from saetui.features.stored_lm import reading_stored
+from saetui.lm.base import LanguageModel
+from saetui.lm.streaming import streaming
 from saetui.loading import check_fit, load_lm, load_sae, open_rows
 from saetui.runs.context import RunContext
 from saetui.sae.formats import save_saelens
@@ -67,8 +70,8 @@ class _WideRun:
         sparse_engine = self._choose_sparse_engine(checkpoint[1]["sparse_engine"] if checkpoint else None)
         self.rows = open_rows(self.setup, lm.tokenizer, "train")
         record_inputs(context, lm, narrow, self.rows)
-        stored = open_indexed(lm, self.rows, self._say_cache)
-        filtered = FilteredRows(lm, self.rows, recipe, narrow, stored)
+        stream, stored = self._choose_stream(checkpoint[1]["streamed"] if checkpoint else None)
+        filtered = FilteredRows(stream, self.rows, recipe, narrow, stored)
         pieces = ActivationCache(filtered, recipe, self._say_cache)
         source = ShuffledActivations(pieces, recipe, narrow)
         self.trainer = Trainer(recipe, source, lm.d_in, narrow, lm.device, sparse_engine=sparse_engine)
@@ -138,8 +141,12 @@ class _WideRun:
 
     def _save_checkpoint(self) -> None:
         tensors, values = self.trainer.state()
-        engines = {"matmul": self._matmul, "sparse_engine": asdict(self._sparse_engine)}
-        self.context.save_checkpoint(tensors, {**values, **engines})
+        ways = {
+            "matmul": self._matmul,
+            "sparse_engine": asdict(self._sparse_engine),
+            "streamed": self._streamed,
+        }
+        self.context.save_checkpoint(tensors, {**values, **ways})
 
     def _finish(self) -> None:
         sae = self.trainer.sae()
@@ -196,6 +203,25 @@ class _WideRun:
                 "warning", message="the run began with Numba, which is gone: it ends in other last bits"
             )
         return self._sparse_engine
+
+    def _choose_stream(self, streamed: bool | None) -> tuple[LanguageModel, RowStore | None]:
+        """What computes the run's activations, and the index that has some of them, if it is used: it keeps
+        them as the plain forward computes them, which is taken where most of the run can be read there."""
+        recipe, stored, said = self.recipe, None, list[str]()
+        tokens = recipe.tokens // recipe.buffer_passes
+        if not streamed and recipe.dtype == "float32":
+            stored = open_indexed(self.lm, self.rows, said.append)
+        if streamed is None:
+            streamed = stored is None or stored.activation_rows * self.rows.seq_len < tokens / 2
+        self._streamed = streamed
+        if stored is None or not streamed:
+            for line in said:
+                self._say_cache(line)
+        if not streamed:
+            return self.lm, stored
+        stream, line = streaming(self.lm, recipe.dtype, tokens)
+        self.context.event("language_model", message=line)
+        return stream, None
 
 
 class _Asked(Exception):
