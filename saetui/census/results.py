@@ -30,7 +30,7 @@ class CensusRecipe:
     """Hot tokens of a feature that are measured on, at most."""
     fewest: int = 256
     """With fewer of either a feature is *rare*, and not grafted."""
-    children: tuple[int, ...] = (2, 4, 8, 16)
+    children: tuple[int, ...] = (2, 4, 8, 16, 32)
     """Numbers of children tried, rising."""
     least_gain: float = 0.01
     """More children are taken as long as each adds so much to the explained share of the error."""

@@ -8,6 +8,7 @@ from saetui.features.results import Child
 from saetui.quantities import duration, si
 from saetui.settings import runs_root
 from saetui.split.comparison import ComparedRun, Comparison, Match
+from saetui.split.defaults import split_limits
 from saetui.split.report import SplitThresholds
 from saetui.visible import visible
 
@@ -21,9 +22,8 @@ from saetui.visible import visible
 @click.option(
     "--recall",
     type=click.FloatRange(0, 1),
-    default=SplitThresholds.recall,
-    show_default=True,
-    help="a child fires on at least this share of the target's tokens",
+    help=f"a child fires on at least this share of the target's tokens  [default: {SplitThresholds.recall}, "
+    "or the settings']",
 )
 @click.option(
     "--agreement",
@@ -33,7 +33,9 @@ from saetui.visible import visible
     help="from here on two children count as one",
 )
 @json_option
-def command(first: str, second: str, tokens: int, recall: float, agreement: float, as_json: bool) -> None:
+def command(
+    first: str, second: str, tokens: int, recall: float | None, agreement: float, as_json: bool
+) -> None:
     """Which children of the first RUN are which of the second, which only one found, and at what cost.
 
     Both split the same target: a graft and a wide SAE, two seeds, or two recipes. Children are matched one to
@@ -44,7 +46,7 @@ def command(first: str, second: str, tokens: int, recall: float, agreement: floa
 
     runs = [find_run(runs_root(), name) for name in (first, second)]
     say(f"reading {tokens:,} held-out tokens …")
-    limits = SplitThresholds(recall=recall)
+    limits = split_limits({} if recall is None else {"recall": recall})
     found = compare_runs(runs[0], runs[1], tokens=tokens, limits=limits, agreement=agreement)
     if as_json:
         emit_json(found)
