@@ -11,6 +11,9 @@ import platformdirs
 
 from saetui.errors import UsageError
 
+SYMBOLS = ("braille", "block", "ascii")
+_KINDS = {str: "text", float: "number", dict: "table"}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -57,7 +60,14 @@ def load_settings(path: Path | None = None) -> Settings:
             raise UsageError(f"{path}: unknown setting {key!r}{hint}")
         kind = type(defaults[key])
         if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
-            raise UsageError(f"{path}: {key} is {value!r}, but a {kind.__name__} is needed")
+            raise UsageError(f"{path}: {key} is {value!r}, but a {_KINDS[kind]} is needed")
+    if (symbols := values.get("symbols", SYMBOLS[0])) not in SYMBOLS:
+        raise UsageError(f"{path}: symbols is {symbols!r}, but there are {', '.join(SYMBOLS)}")
+    if values.get("cache_gb", 0) < 0:
+        raise UsageError(f"{path}: cache_gb is {values['cache_gb']}; 0 turns the caches off")
+    for name, key in values.get("keys", {}).items():
+        if not isinstance(key, str):
+            raise UsageError(f'{path}: [keys] {name} is {key!r}, but a key is needed, as in {name} = "g"')
     return Settings(**values)
 
 

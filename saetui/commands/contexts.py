@@ -1,6 +1,7 @@
 """``saetui contexts``: what a feature fires on."""
 
 import shutil
+from dataclasses import replace
 
 import click
 
@@ -20,9 +21,7 @@ _BARS = " ▁▂▃▄▅▆▇█"
 @setup_options
 @run_option
 @click.option("--tokens", type=click.IntRange(1), default=1_000_000, show_default=True, help="tokens to read")
-@click.option(
-    "--top", type=click.IntRange(0, 64), default=20, show_default=True, help="top-activating tokens"
-)
+@click.option("--top", type=click.IntRange(0), default=20, show_default=True, help="top-activating tokens")
 @click.option("--before", type=click.IntRange(0), default=5, show_default=True, help="tokens before it")
 @click.option("--after", type=click.IntRange(0), default=4, show_default=True, help="tokens after it")
 @click.option("--intervals", type=click.IntRange(0), default=0, help="and a sample of so many quantiles")
@@ -44,12 +43,18 @@ def command(
     at once.
     """
     from saetui.features.encoder import check_feature
+    from saetui.features.firings import FiringScan
+    from saetui.features.statistics import TOP
 
     lm = open_model(setup)
     opened = open_encoder(setup, lm, run)
     check_feature(opened.encoder, feature, opened.name)  # before the corpus is read, not after
     index = build_index(setup, lm, opened, tokens)
     found = index.contexts(feature, top=top, intervals=intervals, before=before, after=after)
+    if top > TOP:  # more than the index itself keeps
+        scan = FiringScan(index, feature)
+        scan.read()
+        found = replace(found, top=scan.page(0, top, before, after).contexts)
     if as_json:
         emit_json(found)
         return

@@ -7,14 +7,19 @@ import click
 
 from saetui.commands.options import json_option
 from saetui.commands.output import emit_json, say
+from saetui.errors import UsageError
 from saetui.settings import cache_root, load_settings, marks_root, runs_root, settings_path, state_root
 from saetui.split.defaults import split_limits
 
 
 @click.command("settings")
+@click.option("--keys", "with_keys", is_flag=True, help="every action of the workbench with its key")
 @json_option
-def command(as_json: bool) -> None:
+def command(with_keys: bool, as_json: bool) -> None:
     """Print the settings in force, as TOML that the settings file could hold, and the places in use."""
+    if with_keys:
+        _print_keys()
+        return
     settings, path = replace(load_settings(), limits=asdict(split_limits())), settings_path()
     places = {
         "runs": str(runs_root()),
@@ -40,3 +45,21 @@ def command(as_json: bool) -> None:
         click.echo(f"\n[{name}]")
         for key, value in values.items():
             click.echo(f"{key} = {json.dumps(value)}")
+
+
+def _print_keys() -> None:
+    """All actions as a ``[keys]`` table: the remapped ones as they are, the others as comments."""
+    from saetui.tui.actions import grouped
+    from saetui.tui.keymap import checked
+
+    keys = load_settings().keys
+    try:
+        checked(keys)
+    except UsageError as error:
+        raise UsageError(f"{settings_path()}: {error}") from None
+    click.echo("[keys]")
+    for title, actions in grouped():
+        click.echo(f"\n# {title}")
+        for action in actions:
+            key = json.dumps(keys.get(action.id, action.keys), ensure_ascii=False)
+            click.echo(f"{'' if action.id in keys else '# '}{action.id} = {key}  # {action.help}")

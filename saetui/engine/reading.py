@@ -56,8 +56,8 @@ class Reading:
     ) -> Firings:
         """All tokens on which a feature fires, a page at a time; the first page scans what is stored."""
         opened, scan = self._shelf.get(sae), self._scan
-        if scan is None or scan.encoder is not opened.encoder or scan.feature != feature:
-            scan = FiringScan(opened.index.store, opened.encoder, feature, sae)
+        if scan is None or scan.index is not opened.index or scan.feature != feature:
+            scan = FiringScan(opened.index, feature)
         if start == 0:
             with self._traffic.on(Lane.JOB):
                 scan.read(job.tokens("scanning"))

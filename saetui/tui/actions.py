@@ -107,6 +107,7 @@ ACTIONS = (
     Action("prompt", "p", "Prompt", "Write a prompt; enter probes it", "prompt", footer=True),
     Action("beside", "w", "Wide beside", "A wide SAE's features beside the narrow one's", "prompt"),
     Action("intervals", "i", "Intervals", "Top contexts, or samples from quantile intervals", "contexts"),
+    Action("all_contexts", "a", "All", "Every token that it fires on, strongest first", "contexts"),
     Action("widen", "x", "More context", "More tokens around each context", "contexts"),
     Action("other_children", "o", "Other run", "The children that another run made of it", "children"),
     Action("close_pair", "escape,q,d", "Back", "Back to the panes", "pair", footer=True),

@@ -11,11 +11,11 @@ from textual.app import App, SystemCommand
 from textual.screen import Screen
 
 from saetui import settings
-from saetui.errors import UserError
+from saetui.errors import UsageError, UserError
 from saetui.feature_marks import FeatureMarks
 from saetui.setup import Setup
-from saetui.tui import collector
-from saetui.tui.actions import ACTIONS, bindings, by_id
+from saetui.tui import collector, keymap
+from saetui.tui.actions import ACTIONS, bindings
 from saetui.tui.marks import Marks
 from saetui.tui.poller import Poller
 from saetui.tui.run_watch import RunWatch
@@ -43,6 +43,10 @@ class Workbench(App[None]):
         """UserError where the setup names no embedded world that is here, or the settings are wrong."""
         super().__init__()
         self.settings = settings.load_settings()
+        try:
+            self.keymap_checked = keymap.checked(self.settings.keys) if self.settings.keys else {}
+        except UsageError as error:
+            raise UsageError(f"{settings.settings_path()}: {error}") from None
         self.session = Session(setup, connect)
         self.watch_runs = RunWatch(settings.runs_root())
         self.marks = Marks()
@@ -59,7 +63,7 @@ class Workbench(App[None]):
     def on_mount(self) -> None:
         if self.settings.theme:
             self._set_theme(self.settings.theme)
-        self._remap(self.settings.keys)
+        self.set_keymap(self.keymap_checked)
         # The first frame first: the engine's process start and the runs' files can wait for it.
         self.call_after_refresh(self._begin)
 
@@ -77,11 +81,6 @@ class Workbench(App[None]):
             self.theme = name
         else:
             self.notify(f"no theme {name!r}: the palette (ctrl+p) lists them", severity="warning")
-
-    def _remap(self, keys: dict[str, str]) -> None:
-        if unknown := [name for name in keys if by_id(name) is None]:
-            self.notify(f"settings, keys: no action {unknown[0]!r}; ? lists them", severity="warning")
-        self.set_keymap({name: key for name, key in keys.items() if by_id(name)})
 
     def _look(self) -> bool | None:
         """In the poller's thread: whether there is anything new (None: nothing)."""
@@ -115,7 +114,7 @@ class Workbench(App[None]):
     def action_help(self) -> None:
         from saetui.tui.screens.help import HelpScreen
 
-        self.push_screen(HelpScreen(self.settings.keys))
+        self.push_screen(HelpScreen(self.keymap_checked))
 
     def action_runs(self) -> None:
         from saetui.tui.runs_list import RunsScreen

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from textual.widgets import Input
 
 from saetui.errors import UserError
@@ -11,8 +13,9 @@ from saetui.tui.screens.find import FindScreen
 from saetui.tui.screens.line_input import LineInput
 from saetui.tui.selection import Selected
 from saetui.tui.session import NARROW
+from saetui.tui.widgets.context_list import ContextList
 from tests.tui.bench import GELU, Bench, bench
-from tests.tui.snapshot import check_snapshot
+from tests.tui.snapshot import check_snapshot, screen_text
 
 
 async def typed(it: Bench, text: str) -> list[tuple[int, str]]:
@@ -120,3 +123,34 @@ async def test_the_dialog_at_its_sizes() -> None:
             await it.press("slash")
             await typed(it, "-")
             check_snapshot(it.app, name)
+
+
+async def test_every_firing_is_listed_page_by_page() -> None:
+    async with bench() as it:
+        await it.press("a")
+        pane = it.screen.contexts
+        listed = pane.query_one(ContextList)
+        assert len(listed.contexts) == 300 and "all 2,500 firings" in screen_text(it.app)
+        before = listed.highlighted
+        await it.press("down")
+        assert listed.highlighted != before and len(listed.contexts) == 300
+        for count in (600, 900, 1200):
+            await it.press("end")
+            assert len(listed.contexts) == count and listed.index == count - 301
+        while len(listed.contexts) < 2500:
+            await it.press("end")
+        asked = [args["start"] for op, args in it.engine.asked if op == "firings"]
+        assert asked == list(range(0, 2500, 300))
+        await it.press("a")
+        assert len(listed.contexts) == 30
+
+
+async def test_looking_for_every_firing_can_be_stopped() -> None:
+    gate = asyncio.Event()
+    async with bench(prepare=lambda engine: engine.gates.update(firings=gate)) as it:
+        await it.pilot.press("a")
+        await it.wait_for(lambda: "firings under way" in screen_text(it.app))
+        await it.press("escape")
+        assert it.engine.cancelled == ["firings"] and not it.screen.contexts.all
+        assert "under way" not in screen_text(it.app)
+        assert len(it.screen.contexts.query_one(ContextList).contexts) == 30

@@ -425,9 +425,8 @@ async def test_the_palette_offers_what_is_valid_here() -> None:
 
 
 async def test_keys_can_be_remapped_in_the_settings(isolated_places: Path) -> None:
-    (isolated_places / "settings.toml").write_text('[keys]\ngraft = "ctrl+g"\nno_such = "x"\n')
+    (isolated_places / "settings.toml").write_text('[keys]\ngraft = "ctrl+g"\n')
     async with bench() as it:
-        assert "no action 'no_such'" in next(iter(it.app._notifications)).message
         await it.press("g")
         assert not it.screen.children_pane.children_shown
         await it.press("ctrl+g")

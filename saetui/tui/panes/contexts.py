@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Static
 
+from saetui.errors import UserError
 from saetui.quantities import percent, short
 from saetui.tui.panes.pane import Pane
 from saetui.tui.selection import Selected
@@ -17,10 +18,14 @@ from saetui.tui.shell_words import command
 from saetui.tui.widgets.context_list import ContextList, Section
 
 if TYPE_CHECKING:
-    from saetui.features.results import Contexts
+    from saetui.features.results import Context, Contexts
 
 AGAIN_S = 2.0
 """Seconds between two looks at a feature while the corpus is still being read."""
+PAGE = 300
+"""Contexts fetched at once while all of them are shown."""
+AHEAD = 100
+"""Contexts below the cursor from which the next ones are fetched."""
 WIDTHS = ((5, 4), (12, 8), (30, 12))
 """Tokens before and after, from narrow to wide."""
 
@@ -37,6 +42,11 @@ class ContextsPane(Pane):
         self.shown: Contexts | None = None
         self._shown_for: Selected | None = None
         self.intervals = False
+        self.all = False
+        """Whether every token that the feature fires on is shown, as far as it has been fetched."""
+        self._fetched: list[Context] = []
+        self._fired = 0
+        """How many there are to be fetched."""
         self._width = 0
         self._again: Timer | None = None
 
@@ -56,11 +66,28 @@ class ContextsPane(Pane):
         return self.shown if selected == self._shown_for else None
 
     def toggle_intervals(self) -> None:
-        self.intervals = not self.intervals
+        self.intervals, self.all = not self.intervals, False
         self._show()
 
+    def toggle_all(self) -> None:
+        self.all, self.intervals = not self.all, False
+        if self.all:
+            self.reload()
+        else:
+            self._show()
+
+    def cancel(self) -> bool:
+        """Stops fetching all contexts and shows the top ones again; whether that was under way."""
+        if not (self.all and self.loading_now):
+            return False
+        self.workers.cancel_group(self, f"load-{self.id}")
+        self.all = False
+        self.say("")
+        self._show()
+        return True
+
     def _look_again(self) -> None:
-        if not self.loading_now:
+        if not self.loading_now and not self.all:
             self.reload()
 
     def widen(self) -> None:
@@ -72,8 +99,35 @@ class ContextsPane(Pane):
         self._shown_for = selected
         if self._again is not None:
             (self._again.pause if self.shown.complete else self._again.resume)()
+        if self.all:
+            await self._fetch(selected, 0)
         self._show()
         self.post_message(self.Known())
+
+    async def _fetch(self, selected: Selected, start: int) -> None:
+        """The contexts from the ``start``-th on; the first time the engine looks for all of them."""
+        page = await self.session.firings(selected, start, PAGE, *WIDTHS[self._width], self._progress)
+        self._fetched = [*self._fetched[:start], *page.contexts]
+        self._fired = page.fired
+
+    def _progress(self, message: dict[str, Any]) -> None:
+        self.say(f"looking for every firing: {message.get('message', '')} · esc stops it")
+
+    def on_context_list_highlighted(self, message: ContextList.Highlighted) -> None:
+        if self.all and message.index + AHEAD > len(self._fetched) < self._fired and not self.loading_now:
+            assert self.selected is not None
+            self.run_worker(self._fetch_more(self.selected), group=f"load-{self.id}", exclusive=True)
+
+    async def _fetch_more(self, selected: Selected) -> None:
+        self.loading_now = True
+        try:
+            await self._fetch(selected, len(self._fetched))
+        except UserError as error:
+            self.say(str(error), error=True)
+        else:
+            self._show()
+        finally:
+            self.loading_now = False
 
     def _show(self) -> None:
         known = self.shown
@@ -85,7 +139,10 @@ class ContextsPane(Pane):
             f"fired on {short(known.fired)} of {short(known.tokens_read)} tokens{reading}"
         )
         self._show_histogram(known)
-        if self.intervals:
+        if self.all:
+            more = f", {short(len(self._fetched))} fetched" if len(self._fetched) < self._fired else ""
+            sections = [Section(f"all {self._fired:,} firings, strongest first{more}:", self._fetched)]
+        elif self.intervals:
             sections = [
                 Section(f"{i.low:.2f} < activation ≤ {i.high:.2f}, {short(i.count)} tokens:", i.contexts)
                 for i in known.intervals
@@ -94,9 +151,8 @@ class ContextsPane(Pane):
             sections = [Section("", known.top)]
         empty = "never fires on what was read" if known.complete else "not fired yet"
         self.query_one(ContextList).show(sections, known.max_activation, empty)
-        self.border_subtitle = (
-            "quantile intervals · i top" if self.intervals else "top · i intervals · x wider"
-        )
+        shown = "all · a top" if self.all else "quantile intervals · i top" if self.intervals else ""
+        self.border_subtitle = shown or "top · i intervals · a all · x wider"
 
     def _show_histogram(self, known: Contexts) -> None:
         # It comes with the first feature that fires: it and its imports are nothing to wait for before.
@@ -111,6 +167,8 @@ class ContextsPane(Pane):
     def twins(self, feature: int, encoder: list[str]) -> list[str]:
         before, after = WIDTHS[self._width]
         shown = ["--intervals", 5, "--top", 0] if self.intervals else ["--top", 20]
+        if self.all:
+            shown = ["--top", max(self._fired, 1)]
         return [command("contexts", feature, *shown, "--before", before, "--after", after, *encoder)]
 
     def as_text(self) -> str:

@@ -226,6 +226,10 @@ class FeatureScreen(Screen[None]):
         self.action_pane(2)
         self.contexts.toggle_intervals()
 
+    def action_all_contexts(self) -> None:
+        self.action_pane(2)
+        self.contexts.toggle_all()
+
     def action_widen(self) -> None:
         self.action_pane(2)
         self.contexts.widen()
@@ -279,7 +283,7 @@ class FeatureScreen(Screen[None]):
 
     def action_cancel(self) -> None:
         """Escape undoes the nearest thing: a graft under way, the zoom, the writing of a prompt."""
-        if self.children_pane.cancel():
+        if self.children_pane.cancel() or self.contexts.cancel():
             return
         if self.grid.zoomed:
             self.grid.zoomed = False
