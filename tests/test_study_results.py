@@ -131,6 +131,14 @@ def test_what_the_filter_buys_and_what_a_run_of_its_own_costs() -> None:
     assert everything.course[0].passed == Over(1.5, 0, 3, 2)
 
 
+def test_without_the_standard_loss_the_loss_that_there_is() -> None:
+    readings = [reading(data=data, loss="target_zeroed") for data in ("all", "filtered")]
+    assert [(r.loss, r.data) for r in filter_results(readings)] == [
+        ("target_zeroed", "all"),
+        ("target_zeroed", "filtered row"),
+    ]
+
+
 def test_there_is_nothing_to_buy_with_one_kind_of_data_and_initialisation() -> None:
     assert filter_results([reading(1), reading(2, loss="target_zeroed")]) == []
 

@@ -33,8 +33,9 @@ def filter_table(results: Sequence[FilterResult]) -> Table:
         for r in results
     ]
     note = (
-        "Standard loss. kept: share of the tokens read that passed the filter (mixed keeps all, and draws "
-        "the target's again and again); read: tokens of the corpus, the forwards that a run of its own pays; "
+        f"Loss: {results[0].loss.replace('_', ' ')}. kept: share of the tokens read that passed the filter "
+        "(mixed keeps all, and draws the target's again and again); read: tokens of the corpus, the forwards "
+        "that a run of its own pays; "
         "computed: those paid here, where an earlier run's were in the cache; seconds: of a run of its own, "
         "in CPU time (on a GPU: wall time), the tokens read being counted at this study's pace."
     )

@@ -28,7 +28,8 @@ def _of_filter(results: Sequence[FilterResult]) -> list[tuple[str, str]]:
         for x_name, x in (("tokens trained on", _trained), ("tokens read", _read)):
             series = [_banded(result, key, x, colour) for colour, result in enumerate(results)]
             if any(len(one.points) > 1 for one in series):
-                found.append((f"{measure}, standard loss", line_plot(series, x_name, measure)))
+                name = f"{measure}, loss {results[0].loss.replace('_', ' ')}"
+                found.append((name, line_plot(series, x_name, measure)))
     return found
 
 

@@ -7,12 +7,14 @@ from saetui.studies.results import MATCH, CurvePoint, FilterResult, Over, Sample
 
 
 def filter_results(readings: Sequence[Reading]) -> list[FilterResult]:
-    """One for every kind of data and initialisation, of the runs with the standard loss; none for a target
-    with which only one was tried."""
+    """One for every kind of data and initialisation, of the runs with the standard loss or, where a study has
+    none, the first that it has; none for a target with which only one was tried."""
     pace = _pace(readings)
-    standard = [one for one in readings if one.cell.recipe["loss"] == "standard"]
+    losses = [one.cell.recipe["loss"] for one in readings]
+    loss = "standard" if "standard" in losses else losses[0]
+    alike = [one for one in readings if one.cell.recipe["loss"] == loss]
     results: list[FilterResult] = []
-    for of_target in grouped(standard, lambda cell: cell.target).values():
+    for of_target in grouped(alike, lambda cell: cell.target).values():
         groups = grouped(of_target, lambda cell: (data_of(cell.recipe), cell.recipe["init"]))
         if len(groups) < 2:
             continue
@@ -63,6 +65,7 @@ def _result(
 
     return FilterResult(
         target=group[0].cell.target,
+        loss=group[0].cell.recipe["loss"],
         data=data,
         init=init,
         runs=len(group),

@@ -162,7 +162,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class FilterResult:
-    """What one kind of data and initialisation costs and brings, the loss being standard.
+    """What one kind of data and initialisation costs and brings, with one ``loss``.
 
     ``kept``: share of the tokens read that passed the filter (``mixed`` keeps all and draws more of some).
     ``tokens`` were trained on, of ``tokens_read`` of the corpus: so many forwards a run of its own pays.
@@ -177,6 +177,7 @@ class FilterResult:
     """
 
     target: int
+    loss: str
     data: str
     init: str
     runs: int
