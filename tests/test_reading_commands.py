@@ -1,6 +1,7 @@
 """``saetui probe | contexts | lens | neighbours`` over a tiny model, SAE and text on disk."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,16 @@ def test_contexts(world: list[str]):
     assert found["complete"] and found["tokens_read"] >= 2000 and found["fired"] > 0
     shown = lines("contexts", "3", "--tokens", "2000", "--top", "5", "--intervals", "3", *world)
     assert f"fires on {found['fired']:,} of {found['tokens_read']:,} tokens" in shown[0]
-    top = shown[3 : 3 + len(found["top"])]
+    shares = r"a filter above ([\d.]+) keeps ([\d.]+) % of the tokens, ([\d.]+) % of the rows"
+    kept = re.fullmatch(shares, shown[2])
+    assert kept
+    threshold, tokens, rows = map(float, kept.groups())
+    assert threshold == pytest.approx(found["max_activation"] / 5, rel=0.05)
+    bins = list(zip(found["edges"], found["edges"][1:], found["histogram"], strict=False))
+    least, most = (sum(n for *edges, n in bins if edges[i] >= threshold) for i in (0, 1))
+    assert 100 * least / found["tokens_read"] * 0.99 <= tokens <= 100 * most / found["tokens_read"] * 1.01
+    assert tokens < rows <= 100
+    top = shown[4 : 4 + len(found["top"])]
     columns = {line.index("«") for line in top}
     assert len(columns) == 1, "the tokens stand in one column"
     assert f"{found['top'][0]['activations'][found['top'][0]['center']]:.2f}" in top[0]

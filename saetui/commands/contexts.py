@@ -2,16 +2,23 @@
 
 import shutil
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
+from saetui import embedded
 from saetui.commands.concordance import concordance
 from saetui.commands.encoders import open_encoder, open_model, run_option
 from saetui.commands.indexing import build_index
 from saetui.commands.options import json_option, setup_options
 from saetui.commands.output import emit_json
 from saetui.features.results import Context, Contexts
+from saetui.quantities import percent
 from saetui.setup import Setup
+from saetui.split.threshold import has_own_threshold, threshold_of
+
+if TYPE_CHECKING:
+    from saetui.features.index import FeatureIndex
 
 _BARS = " ▁▂▃▄▅▆▇█"
 
@@ -44,6 +51,7 @@ def command(
     """
     from saetui.features.encoder import check_feature
     from saetui.features.firings import FiringScan
+    from saetui.features.index import FeatureIndex
     from saetui.features.statistics import TOP
 
     lm = open_model(setup)
@@ -59,12 +67,13 @@ def command(
         emit_json(found)
         return
     width = shutil.get_terminal_size((80, 24)).columns
-    for line in report(found, width):
+    filtered = _filtered(setup, index, feature) if isinstance(index, FeatureIndex) and run is None else ""
+    for line in report(found, width, filtered):
         click.echo(line)
 
 
-def report(found: Contexts, width: int) -> list[str]:
-    """The answer as lines of at most ``width`` cells."""
+def report(found: Contexts, width: int, filtered: str = "") -> list[str]:
+    """The answer as lines of at most ``width`` cells; ``filtered``: a line about a filter by the feature."""
     lines = [
         f"feature {found.feature} of {found.sae} · fires on {found.fired:,} of {found.tokens_read:,} tokens "
         f"({found.density:.3%})"
@@ -72,12 +81,22 @@ def report(found: Contexts, width: int) -> list[str]:
     if not found.fired:
         return [*lines, "it never fired: a dead feature, or one that needs more --tokens"]
     lines.append(_histogram(found))
-    lines += ["", *_concordance(found.top, width)]
+    lines += [*([filtered] if filtered else []), "", *_concordance(found.top, width)]
     for interval in found.intervals:
         share = interval.count / found.fired
         lines += ["", f"{interval.low:.2f} to {interval.high:.2f} · {interval.count:,} tokens ({share:.0%})"]
         lines += _concordance(interval.contexts, width)
     return lines
+
+
+def _filtered(setup: Setup, index: "FeatureIndex", feature: int) -> str:
+    """What a split's filter by the feature would keep, at the threshold that it would have."""
+    own = has_own_threshold(setup, feature)
+    highest = float(index.statistics.max_activation[feature])
+    threshold = embedded.world(setup.model).threshold if own else threshold_of(highest)
+    kept = index.kept(feature, threshold)
+    shares = f"{percent(kept.tokens)} of the tokens, {percent(kept.rows)} of the rows"
+    return f"a filter above {threshold:g} keeps {shares}"
 
 
 def _histogram(found: Contexts) -> str:
