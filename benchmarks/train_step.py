@@ -1,4 +1,4 @@
-"""One training step of a ReLU SAE: ours, dense and sparse, beside the plain PyTorch loop.
+"""One training step of a ReLU SAE: ours, dense and sparse (compiled and not), beside the plain PyTorch loop.
 
 All variants take turns in one process, so that whatever else the machine does hits them alike; what is
 compared are medians, and CPU seconds beside wall seconds tell whether it was busy. Before anything is
@@ -24,6 +24,7 @@ from saetui.split.init import initial_sae
 from saetui.split.loss import sae_loss
 from saetui.split.matmul import choose_matmul
 from saetui.split.recipe import SplitRecipe
+from saetui.split.sparse import SparseEngine, choose_sparse_engine, sparse_operators
 from saetui.split.step import TrainStep
 
 SIZES = {"embedded": (256, 2048, 2048), "gelu-1l": (512, 4096, 4096)}
@@ -75,10 +76,10 @@ def with_l0(sae: SAE, x: Tensor, l0: int) -> SAE:
     return replace(sae, b_enc=sae.b_enc - (pre[first - 1] + pre[first]) / 2)
 
 
-def gradient_error(sae: SAE, x: Tensor, sparse: bool) -> float:
+def gradient_error(sae: SAE, x: Tensor, sparse: bool, engine: SparseEngine) -> float:
     """Largest relative error of our gradients against autograd in fp64, on some of the tokens."""
     x = x[:256]
-    step = TrainStep(sae, batch_size=len(x), decoder_norm="free")
+    step = TrainStep(sae, batch_size=len(x), decoder_norm="free", operators=sparse_operators(engine))
     step.sparse = sparse
     step.gradients(x, x, L1)
     exact = sae.to(dtype=torch.float64)
@@ -98,9 +99,11 @@ def measure(size: str, rounds: int) -> list[Timing]:
     variants: dict[str, Callable[[], None]] = {}
     plain = Plain(sae)
     variants["plain loop"] = lambda: plain.step(x)
+    engine, said = choose_sparse_engine(d_in, d_sae)
+    print(said)
 
-    def ours(sae: SAE, sparse: bool) -> Callable[[], None]:
-        step = TrainStep(sae, batch_size=batch)
+    def ours(sae: SAE, sparse: bool, engine: SparseEngine = engine) -> Callable[[], None]:
+        step = TrainStep(sae, batch_size=batch, operators=sparse_operators(engine))
 
         def run() -> None:
             step.sparse = sparse
@@ -111,11 +114,12 @@ def measure(size: str, rounds: int) -> list[Timing]:
     variants["ours, dense"] = ours(sae, sparse=False)
     for l0 in L0:
         sparse_sae = with_l0(sae, x, l0)
-        error = gradient_error(sparse_sae, x, sparse=True)
+        error = gradient_error(sparse_sae, x, True, engine)
         if error > 1e-4:
             raise SystemExit(f"the sparse gradients are off by {error:.1e} at L0 {l0}")
         variants[f"ours, sparse at L0 {l0}"] = ours(sparse_sae, sparse=True)
-    error = gradient_error(sae, x, sparse=False)
+        variants[f"ours, by torch at L0 {l0}"] = ours(sparse_sae, True, replace(engine, compiled=False))
+    error = gradient_error(sae, x, False, engine)
     if error > 1e-4:
         raise SystemExit(f"the dense gradients are off by {error:.1e}")
     wall: dict[str, list[float]] = {name: [] for name in variants}
