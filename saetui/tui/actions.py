@@ -106,6 +106,7 @@ ACTIONS = (
     Action("pane_5", "5", "Run pane", "Move to the newest run", "panes", call="pane(5)"),
     Action("prompt", "p", "Prompt", "Write a prompt; enter probes it", "prompt", footer=True),
     Action("beside", "w", "Wide beside", "A wide SAE's features beside the narrow one's", "prompt"),
+    Action("lead", "f", "Follow", "The panes follow the walk over the tokens, or stay", "prompt"),
     Action("intervals", "i", "Intervals", "Top contexts, or samples from quantile intervals", "contexts"),
     Action("all_contexts", "a", "All", "Every token that it fires on, strongest first", "contexts"),
     Action("widen", "x", "More context", "More tokens around each context", "contexts"),

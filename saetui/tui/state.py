@@ -26,6 +26,8 @@ class State:
     pane: int = 1
     zoomed: bool = False
     beside: bool = False
+    leading: bool = True
+    """Whether the panes follow the walk over a prompt's tokens."""
     hinted: bool = False
     """The first steps were taken: no more hints."""
 

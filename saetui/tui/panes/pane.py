@@ -38,11 +38,12 @@ class Pane(Vertical):
             self.pane = pane
 
     class FeatureChosen(Message):
-        """The person chose a feature in this pane: the workbench selects it."""
+        """The person chose a feature in this pane, or came by it (``passing``): the workbench selects it."""
 
-        def __init__(self, selected: Selected) -> None:
+        def __init__(self, selected: Selected, passing: bool = False) -> None:
             super().__init__()
             self.selected = selected
+            self.passing = passing
 
     def __init__(self, session: Session) -> None:
         super().__init__(id=f"pane-{self.NUMBER}")

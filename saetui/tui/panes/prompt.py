@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
+from textual.timer import Timer
 from textual.widgets import Input, Static
 
 from saetui.tui.panes.pane import Pane
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from saetui.features.results import PromptProbe, TokenProbe
 
 
+STAY_S = 0.15
+"""Seconds on one token or feature after which the other panes follow."""
+
+
 class TokenStrip(PromptStrip, inherit_bindings=False):
     """Left and right walk the tokens; up and down are left to the pane, for the features beneath."""
 
@@ -29,7 +34,8 @@ class TokenStrip(PromptStrip, inherit_bindings=False):
 
 
 class PromptPane(Pane):
-    """Left and right walk the tokens, up and down the features of the token, enter selects one."""
+    """Left and right walk the tokens, up and down the features of the token; the panes beside it follow, and
+    enter selects one for good."""
 
     NUMBER = 1
     TITLE = "prompt"
@@ -47,10 +53,13 @@ class PromptPane(Pane):
             super().__init__()
             self.prompt = prompt
 
-    def __init__(self, session: Session, prompt: str, beside: bool) -> None:
+    def __init__(self, session: Session, prompt: str, beside: bool, leading: bool = True) -> None:
         super().__init__(session)
         self.prompt = prompt
         self.beside = beside
+        self.leading = leading
+        """Whether the other panes follow the walk over tokens and features."""
+        self._walk: Timer | None = None
         self._probes: list[PromptProbe] = []
 
     def compose_content(self) -> ComposeResult:
@@ -93,8 +102,29 @@ class PromptPane(Pane):
         self._show_features()
         self.post_message(self.Probed(prompt))
 
-    def on_prompt_strip_token_highlighted(self) -> None:
+    def on_prompt_strip_token_highlighted(self, message: PromptStrip.TokenHighlighted) -> None:
         self._show_features()
+        if message.moved:
+            self._lead()
+
+    def follow(self, selected: Selected | None) -> None:
+        self._stay()  # a feature that was chosen meanwhile is not walked away from
+        super().follow(selected)
+
+    def _lead(self) -> None:
+        """Takes the other panes along, once the person stays where they are for a moment."""
+        self._stay()
+        if self.leading:
+            self._walk = self.set_timer(STAY_S, self._arrive)
+
+    def _stay(self) -> None:
+        if self._walk is not None:
+            self._walk.stop()
+
+    def _arrive(self) -> None:
+        here = self.query_one("#first", PaneTable).highlighted
+        if here is not None and self._probes:
+            self.post_message(self.FeatureChosen(Selected(self._probes[0].sae, here.feature), passing=True))
 
     def _show_features(self) -> None:
         at = self.query_one(TokenStrip).cursor
@@ -103,6 +133,8 @@ class PromptPane(Pane):
             table = self.query_one(f"#{name}", PaneTable)
             table.empty = "no feature fires here"
             table.fill(token.top)
+            if self.selected is not None and name == "first":
+                table.select_key(self.selected.feature)
             on = f" on {visible(token.text, dots=True)!r}" if name == "first" else ""
             self.query_one(f"#{name}-line", Static).update(
                 f"{self.session.title(probe.sae)}{on}{standing(token)}"
@@ -116,8 +148,10 @@ class PromptPane(Pane):
 
     def action_row(self, by: int) -> None:
         self.query_one("#first", PaneTable).action_move(by)
+        self._lead()
 
     def action_choose(self) -> None:
+        self._stay()
         self.query_one("#first", PaneTable).action_select()
 
     def on_table_selected(self, message: PaneTable.Selected) -> None:

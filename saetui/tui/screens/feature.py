@@ -56,7 +56,9 @@ class FeatureScreen(Screen[None]):
         self.history = History()
         self.just_ended: Run | None = None
         """The run whose end was the last one told, until it is judged."""
-        self.prompt = PromptPane(session, self.state.prompt or session.prompts[0], self.state.beside)
+        self.prompt = PromptPane(
+            session, self.state.prompt or session.prompts[0], self.state.beside, self.state.leading
+        )
         self.contexts = ContextsPane(session)
         self.lens = LensPane(session)
         self.children_pane = ChildrenPane(session, watch)
@@ -103,23 +105,25 @@ class FeatureScreen(Screen[None]):
         assert current is not None  # on_mount selects the first one
         return current
 
-    def select(self, selected: Selected) -> None:
-        """Makes ``selected`` the feature that every pane follows."""
-        self.history.visit(selected)
-        self._follow()
+    def select(self, selected: Selected, passing: bool = False) -> None:
+        """Makes ``selected`` the feature that every pane follows. Of one that is only walked over, nothing is
+        opened or found anew: the children stay those of the feature before."""
+        self.history.visit(selected, passing)
+        self._follow(passing)
 
-    def _follow(self) -> None:
+    def _follow(self, passing: bool = False) -> None:
         selected = self.selected
         # A run's SAE is known to the engine only while it is open; what is remembered is the narrow one's.
         if selected.sae == NARROW:
             self.remember(sae=selected.sae, feature=selected.feature)
         for pane in self.panes:
-            pane.follow(selected)
+            if not (passing and pane is self.children_pane):
+                pane.follow(selected)
         self.show_bar()
         self.show_hint()
 
     def on_pane_feature_chosen(self, message: Pane.FeatureChosen) -> None:
-        self.select(message.selected)
+        self.select(message.selected, message.passing)
 
     def action_back(self) -> None:
         self._step(-1, "no feature was visited before this one")
@@ -221,6 +225,11 @@ class FeatureScreen(Screen[None]):
             self.remember(beside=await self.prompt.toggle_beside())
         except UserError as error:
             self.notify(str(error), severity="warning")
+
+    def action_lead(self) -> None:
+        self.prompt.leading = not self.prompt.leading
+        self.remember(leading=self.prompt.leading)
+        self.notify("the panes follow the walk" if self.prompt.leading else "the panes stay where they are")
 
     def action_intervals(self) -> None:
         self.action_pane(2)

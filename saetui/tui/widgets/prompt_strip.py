@@ -81,12 +81,13 @@ class PromptStrip(CellWidget, can_focus=True):
     ]
 
     class TokenHighlighted(Message):
-        """The cursor came to ``token``."""
+        """The cursor came to ``token``; ``moved`` by the person, rather than by another probe."""
 
-        def __init__(self, strip: PromptStrip, token: TokenProbe) -> None:
+        def __init__(self, strip: PromptStrip, token: TokenProbe, moved: bool) -> None:
             super().__init__()
             self.strip = strip
             self.token = token
+            self.moved = moved
 
         @property
         def control(self) -> PromptStrip:
@@ -137,7 +138,7 @@ class PromptStrip(CellWidget, can_focus=True):
         self._at = max(0, min(self._at if cursor is None else cursor, len(tokens) - 1))
         self.refresh(layout=True)
         self.redraw()
-        self._announce()
+        self._announce(moved=False)
 
     def move_to(self, index: int) -> None:
         """Puts the cursor on a token (clamped)."""
@@ -146,7 +147,7 @@ class PromptStrip(CellWidget, can_focus=True):
         if tokens and index != self._at:
             self._at = index
             self.redraw()
-            self._announce()
+            self._announce(moved=True)
 
     def action_move(self, by: int) -> None:
         self.move_to(self._at + by)
@@ -195,9 +196,9 @@ class PromptStrip(CellWidget, can_focus=True):
             lay_out([token.text for token in self._probe.tokens], self._values, width) if self._probe else []
         )
 
-    def _announce(self) -> None:
+    def _announce(self, moved: bool) -> None:
         if token := self.highlighted:
-            self.post_message(self.TokenHighlighted(self, token))
+            self.post_message(self.TokenHighlighted(self, token, moved))
 
 
 def _activation(token: TokenProbe, feature: int | None) -> float:
