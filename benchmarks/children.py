@@ -75,10 +75,11 @@ def report(results: list[Result], tokens: int) -> Document:
         f"right children fire on at least {COVERED:.0%} of its hyphens that the target has. Children count "
         "where the verdict claims any (split, partly, absorbed). Known contexts of a trained dictionary are "
         "the classes of the hyphen on which features that pass the first bar lead: a child that stands for a "
-        "part of one counts as right, one that cuts across classes as wrong. Made dictionaries are "
-        "least-squares fits to the labels, on the shipped language model's activations. The two rules for "
-        "absorption (a general child on 60 % of the target's tokens, most of the rest being others') were "
-        "settled while looking at these cases; all other limits were there before."
+        "part of one counts as right, one that cuts across classes as wrong, and so does the general child "
+        "of an absorbed target. Made dictionaries are least-squares fits to the labels, on the shipped "
+        "language model's activations. The two rules for absorption (a general child on 60 % of the target's "
+        "tokens, most of the rest being others') were settled while looking at these cases; all other limits "
+        "were there before."
     )
     blocks = [
         Text(about),
