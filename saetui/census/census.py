@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +16,7 @@ from saetui.census.agreement import agreements
 from saetui.census.evidence import rank_features
 from saetui.census.measure import measured
 from saetui.census.results import Census, CensusProgress, CensusRecipe, Evidence, FeatureCensus
-from saetui.census.tokens import HotSample, sample_hot
+from saetui.census.tokens import HotSample, sample_hot, sample_rows
 from saetui.features.index import FeatureIndex
 from saetui.sae.sae import SAE
 from saetui.split.graft import Graft
@@ -27,7 +27,7 @@ from saetui.split.recipe import GraftRecipe
 POOL_BYTES = {"cpu": 2**27, "cuda": 2**31}
 """Activations of the features that are trained together: what decides how many these are."""
 
-_VERSION = 1
+_VERSION = 2
 """Part of the file's name: raise it when a number comes to mean something else."""
 
 OnProgress = Callable[[CensusProgress], None]
@@ -45,27 +45,35 @@ def rank(
 
 
 def take_census(
-    narrow: SAE, index: FeatureIndex, recipe: CensusRecipe, on_progress: OnProgress = lambda progress: None
+    narrow: SAE,
+    index: FeatureIndex,
+    recipe: CensusRecipe,
+    on_progress: OnProgress = lambda progress: None,
+    go_on: bool = True,
 ) -> Census:
     """Grafts every feature of ``narrow`` on what its ``index`` has read, ``recipe.tokens`` at most, and
     measures on held-out rows of it.
 
     After every group of features what is measured is written beside the index, and a census that was
-    interrupted goes on from there, to the same numbers; one that was finished answers from the file. The
-    order that was expected (``rank``) is held against the one that came out. Raises as ``rank``.
+    interrupted goes on from there, to the same numbers; one that was finished answers from the file. Without
+    ``go_on`` it measures nothing: the features are those that were measured before. The order that was
+    expected (``rank``) is held against the one that came out. Raises as ``rank``.
     """
     begun = time.perf_counter()
-    sample = _sample(index, recipe, on_progress)
-    so_far = PartialCensus(index.folder, sample, recipe)
-    while group := _next_group(narrow, recipe, so_far.features):
-        eta = so_far.eta(narrow.d_sae)
-        now = CensusProgress("grafting", len(so_far.features), narrow.d_sae, eta)
-        so_far.add(_graft_group(narrow, sample, group, recipe, partial(on_progress, now)))
-    evidence = _evidence(narrow, sample, recipe, on_progress)
+    tokens_read = sample_rows(index, recipe) * index.store.tokens_per_row
+    so_far = PartialCensus(index.folder, tokens_read, recipe)
+    left = go_on and len(so_far.features) < narrow.d_sae
+    if left or so_far.evidence is None:
+        sample = _sample(index, recipe, on_progress)
+        if so_far.evidence is None:
+            so_far.expect(_evidence(narrow, sample, recipe, on_progress))
+        if left:
+            _measure(narrow, sample, recipe, so_far, on_progress)
+    evidence = so_far.evidence or []
     features = sorted(so_far.features.values(), key=lambda one: (not one.children, -one.by_context))
     return Census(
         sae=index.name,
-        tokens_read=sample.tokens_read,
+        tokens_read=tokens_read,
         recipe=recipe.to_dict(),
         features=features,
         evidence=evidence,
@@ -74,18 +82,34 @@ def take_census(
     )
 
 
-class PartialCensus:
-    """The features measured so far, in a file that names the sample and the recipe they belong to."""
+def _measure(
+    narrow: SAE, sample: HotSample, recipe: CensusRecipe, so_far: "PartialCensus", on_progress: OnProgress
+) -> None:
+    """Every feature that is not measured yet, a group at a time."""
+    new: tuple[FeatureCensus, ...] = tuple(so_far.features.values())
+    while group := _next_group(narrow, recipe, so_far.features):
+        now = CensusProgress("grafting", len(so_far.features), narrow.d_sae, so_far.eta(narrow.d_sae))
+        on_progress(replace(now, measured=new))
+        new = tuple(_graft_group(narrow, sample, group, recipe, partial(on_progress, now)))
+        so_far.add(new)
 
-    def __init__(self, folder: Path, sample: HotSample, recipe: CensusRecipe) -> None:
-        thresholds = sample.threshold.cpu().numpy().tobytes()
-        about = repr((_VERSION, sample.tokens_read, recipe)).encode()
-        self.path = folder / f"census-{sha256(about + thresholds).hexdigest()[:16]}.json"
+
+class PartialCensus:
+    """The evidence and the features measured so far, in a file that names the tokens and the recipe that they
+    belong to; it lies with the index, which names the SAE and the corpus."""
+
+    def __init__(self, folder: Path, tokens_read: int, recipe: CensusRecipe) -> None:
+        about = repr((_VERSION, tokens_read, recipe)).encode()
+        self.path = folder / f"census-{sha256(about).hexdigest()[:16]}.json"
         self.features: dict[int, FeatureCensus] = {}
+        self.evidence: list[Evidence] | None = None
         self._added, self._opened = 0, time.perf_counter()
         try:
             values = json.loads(self.path.read_text(encoding="utf-8"))
-            found = [FeatureCensus(**{**one, "explained": tuple(one["explained"])}) for one in values]
+            found = [
+                FeatureCensus(**{**one, "explained": tuple(one["explained"])}) for one in values["features"]
+            ]
+            self.evidence = [Evidence(**one) for one in values["evidence"]]
         except (OSError, ValueError, TypeError, KeyError):
             return  # a cache: what cannot be read is measured again
         self.features = {one.feature: one for one in found}
@@ -96,11 +120,24 @@ class PartialCensus:
             return None
         return (time.perf_counter() - self._opened) / self._added * (total - len(self.features))
 
-    def add(self, features: list[FeatureCensus]) -> None:
-        """Takes and writes them. Where the disk does not take the file, the census is merely not kept."""
-        self.features |= {one.feature: one for one in features}
-        self._added += len(features)
-        values = [asdict(one) for one in self.features.values()]
+    def expect(self, evidence: list[Evidence]) -> None:
+        """Takes and writes the evidence before any training."""
+        self.evidence = evidence
+        self._write()
+
+    def add(self, features: Iterable[FeatureCensus]) -> None:
+        """Takes and writes them."""
+        found = {one.feature: one for one in features}
+        self.features |= found
+        self._added += len(found)
+        self._write()
+
+    def _write(self) -> None:
+        """Where the disk does not take the file, the census is merely not kept."""
+        values = {
+            "features": [asdict(one) for one in self.features.values()],
+            "evidence": [asdict(one) for one in self.evidence or []],
+        }
         try:
             write_atomic(self.path, json.dumps(values).encode())
         except OSError:

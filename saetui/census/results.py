@@ -191,3 +191,5 @@ class CensusProgress:
     total: int
     eta_s: float | None = None
     """Seconds to the end of the stage, once that can be said."""
+    measured: tuple[FeatureCensus, ...] = ()
+    """Features that were measured since the progress before."""

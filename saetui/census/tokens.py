@@ -70,6 +70,16 @@ class HotSample:
         return Neighbourhood(numbered, previous, current, following)
 
 
+def sample_rows(index: FeatureIndex, recipe: CensusRecipe) -> int:
+    """How many rows ``sample_hot`` reads. UserError where there are no stored activations."""
+    store = index.store
+    rows = min(store.activation_rows, index.rows_read, -(-recipe.tokens // store.tokens_per_row))
+    if rows == 0:
+        why = store.warning or "cache_gb in the settings leaves no room, or another process holds the store"
+        raise UserError(f"there are no stored activations to take a census of: {why}")
+    return rows
+
+
 @torch.no_grad()
 def sample_hot(
     index: FeatureIndex, recipe: CensusRecipe, on_progress: TokensDone = lambda done, total: None
@@ -79,14 +89,10 @@ def sample_hot(
     A hash of feature and place decides which tokens are kept, so that the sample is the same whenever it is
     drawn. UserError where there are no stored activations.
     """
-    store, encoder = index.store, index.encoder
-    rows = min(store.activation_rows, index.rows_read, -(-recipe.tokens // store.tokens_per_row))
-    if rows == 0:
-        why = store.warning or "cache_gb in the settings leaves no room, or another process holds the store"
-        raise UserError(f"there are no stored activations to take a census of: {why}")
+    store, encoder, rows = index.store, index.encoder, sample_rows(index, recipe)
     first_held_out = round(rows * (1 - recipe.held_out)) * store.seq_len
     device = store.lm.device
-    threshold = recipe.threshold_share * percentiles(index.statistics, 0.95).to(device)
+    threshold = recipe.threshold_share * percentiles(_statistics(index, rows), 0.95).to(device)
     hot = torch.zeros(encoder.d_sae, dtype=torch.int64, device=device)
     train = BestPerFeature(encoder.d_sae, recipe.hot_tokens, device)
     held_out = BestPerFeature(encoder.d_sae, recipe.held_out_tokens, device)
@@ -102,6 +108,17 @@ def sample_hot(
         read = int(places[-1]) // store.seq_len + 1
         on_progress(read * store.tokens_per_row, rows * store.tokens_per_row)
     return HotSample(store, threshold, hot, rows * store.tokens_per_row, train, held_out)
+
+
+def _statistics(index: FeatureIndex, rows: int) -> FeatureStatistics:
+    """Of the first ``rows`` rows alone: the index may have read on since, and a census that goes on another
+    day must find the thresholds that it had."""
+    if index.rows_read == rows:
+        return index.statistics
+    statistics = FeatureStatistics(index.encoder.d_sae, index.store.lm.device)
+    for _, x in stored_tokens(index.store, stop=rows):
+        statistics.count(index.encoder.encode(x))
+    return statistics
 
 
 def percentiles(statistics: FeatureStatistics, share: float) -> Tensor:

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 from saetui.engine import messages
@@ -32,6 +33,7 @@ PROGRESS_EVERY = 0.05
 """Seconds between two progress messages of one request."""
 BUILDING_EVERY = 0.5
 """The same for notices about a corpus that is being built."""
+_CENSUS = frozenset({"census", "rank"})
 _QUERIES = frozenset({"probe", "contexts", "find", "kept", "densities", "lens", "neighbours"})
 
 
@@ -58,7 +60,7 @@ class Server:
         """Requests to open a model that are not answered yet."""
         self._parked: list[_Request] = []
         """Queries that arrived meanwhile."""
-        self._lanes = {Lane.QUERY: queue.SimpleQueue[_Request](), Lane.JOB: queue.SimpleQueue[_Request]()}
+        self._lanes = {lane: queue.SimpleQueue[_Request]() for lane in (Lane.QUERY, Lane.JOB, Lane.CENSUS)}
         self._loaded = threading.Event()
         self._built = 0.0
         """When the last notice about a corpus being built was sent."""
@@ -103,8 +105,7 @@ class Server:
             if self._opening and request.op in _QUERIES:
                 self._parked.append(request)
                 return
-        lane = Lane.QUERY if request.op in _QUERIES or request.op == "status" else Lane.JOB
-        self._lanes[lane].put(request)
+        self._lanes[_lane(request.op)].put(request)
 
     def _work(self, lane: Lane) -> None:
         self._loaded.wait()
@@ -130,8 +131,8 @@ class Server:
                 with self._traffic.on(lane):
                     result = _call(operation, request)
             else:
-                report = lambda share, message: self._progress(request, share, message)  # noqa: E731
-                result = _call(operation, request, Job(self._traffic, report, request.cancelled.is_set))
+                report = partial(self._progress, request)
+                result = _call(operation, request, Job(self._traffic, report, request.cancelled.is_set, lane))
             self._send({"id": request.id, "result": result})
         except UsageError as error:
             self._refuse(request, str(error), "usage")
@@ -144,11 +145,12 @@ class Server:
             first = (str(error).strip().splitlines() or [""])[0]
             self._refuse(request, f"{type(error).__name__}: {first}", "internal")
 
-    def _progress(self, request: _Request, share: float, message: str) -> None:
+    def _progress(self, request: _Request, share: float, message: str, results: Any) -> None:
         now = time.monotonic()
-        if now - request.reported >= PROGRESS_EVERY:
+        if results is not None or now - request.reported >= PROGRESS_EVERY:
             request.reported = now
-            self._send({"id": request.id, "progress": share, "message": message})
+            said = {"id": request.id, "progress": share, "message": message}
+            self._send(said if results is None else said | {"partial": results})
 
     def _refuse(self, request: _Request, error: str, kind: str) -> None:
         self._send({"id": request.id, "error": error, "kind": kind})
@@ -171,6 +173,12 @@ class Server:
             view = memoryview(line)
             while view:
                 view = view[self._sink.write(view) :]
+
+
+def _lane(op: str) -> Lane:
+    if op in _QUERIES or op == "status":
+        return Lane.QUERY
+    return Lane.CENSUS if op in _CENSUS else Lane.JOB
 
 
 def _call(operation: Callable[..., Any], request: _Request, *first: Any) -> Any:

@@ -52,15 +52,15 @@ class Splitting:
     def rank(self, job: Job, tokens: int = CensusRecipe.tokens) -> list[Evidence]:
         """``saetui.census.census.rank`` over the narrow SAE's index."""
         narrow, index, recipe = self._for_census(job, tokens)
-        with self._traffic.on(Lane.JOB):
+        with self._traffic.on(job.lane):
             return rank(narrow, index, recipe, _census_progress(job))
 
-    def census(self, job: Job, tokens: int = CensusRecipe.tokens) -> Census:
+    def census(self, job: Job, tokens: int = CensusRecipe.tokens, go_on: bool = True) -> Census:
         """``saetui.census.census.take_census`` over the narrow SAE's index; a cancelled one goes on when it
-        is asked for again."""
+        is asked for again. Reports the features measured meanwhile."""
         narrow, index, recipe = self._for_census(job, tokens)
-        with self._traffic.on(Lane.JOB):
-            return take_census(narrow, index, recipe, _census_progress(job))
+        with self._traffic.on(job.lane):
+            return take_census(narrow, index, recipe, _census_progress(job), go_on)
 
     def graft(self, job: Job, recipe: dict[str, Any]) -> Grafted:
         """Splits a feature of the narrow SAE in place; the graft stays open as an encoder."""
@@ -226,7 +226,8 @@ class Splitting:
 def _census_progress(job: Job) -> Callable[[CensusProgress], None]:
     def on_progress(now: CensusProgress) -> None:
         eta = "" if now.eta_s is None else f", {duration(now.eta_s)} to go"
-        job.progress(now.done / max(now.total, 1), f"{now.stage}: {now.done:,} of {now.total:,}{eta}")
+        line = f"{now.stage}: {now.done:,} of {now.total:,}{eta}"
+        job.progress(now.done / max(now.total, 1), line, list(now.measured) or None)
 
     return on_progress
 

@@ -1,4 +1,5 @@
-"""Who goes first in the engine: a person's question, then work they asked for, then the index."""
+"""Who goes first in the engine: a person's question, then work that they wait for, then a census, then the
+index."""
 
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ class Lane(IntEnum):
 
     QUERY = 0
     JOB = 1
-    BACKGROUND = 2
+    CENSUS = 2
+    """Minutes of work that goes on while the person does something else."""
+    BACKGROUND = 3
 
 
 class Traffic:

@@ -63,6 +63,13 @@ class FeatureStatistics:
         self.sample.offer(Entries(feature, place, lot(feature, place), activation))
         return fired
 
+    def count(self, f: Tensor) -> None:
+        """Takes activations ``[n, d_sae]`` into counts and histograms alone."""
+        token, feature = f.nonzero(as_tuple=True)
+        with self._lock:
+            self._count(feature, f[token, feature].float())
+            self.tokens += len(f)
+
     def counts(self, feature: int) -> Counts:
         """Histogram and counts of one feature."""
         with self._lock:

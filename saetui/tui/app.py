@@ -25,6 +25,7 @@ from saetui.tui.state import StateFile
 
 if TYPE_CHECKING:
     from saetui.runs.store import Run
+    from saetui.tui.census_taking import CensusTaking
     from saetui.tui.run_messages import JudgeRequested, MonitorRequested, RunControlRequested
     from saetui.tui.screens.export import Export
     from saetui.tui.widgets.canvas import Symbols
@@ -50,6 +51,7 @@ class Workbench(App[None]):
         self.session = Session(setup, connect)
         self.watch_runs = RunWatch(settings.runs_root())
         self.marks = Marks()
+        self.census: CensusTaking | None = None
         self.feature_marks = FeatureMarks(setup)
         self.feature_screen = FeatureScreen(
             self.session, self.watch_runs, StateFile(setup), self.feature_marks
@@ -126,6 +128,22 @@ class Workbench(App[None]):
 
         root, setup = self.watch_runs.root, self.session.setup
         self.push_screen(StudiesScreen(root, setup, self.marks, self._symbols))
+
+    def action_census(self) -> None:
+        from saetui.tui.census_taking import CensusTaking
+        from saetui.tui.screens.census import CensusScreen, Chosen
+
+        if self.census is None:
+            self.census = CensusTaking(self.session)
+
+        def go(chosen: Chosen | None) -> None:
+            if chosen is None:
+                return
+            while self.screen is not self.feature_screen:
+                self.pop_screen()
+            self.feature_screen.take_up(chosen)
+
+        self.push_screen(CensusScreen(self.census), go)
 
     @property
     def _symbols(self) -> Symbols:

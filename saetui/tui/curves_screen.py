@@ -25,6 +25,7 @@ from saetui.tui.poller import Poller
 from saetui.tui.run_follower import RunFollower, Snapshot
 from saetui.tui.run_messages import MonitorRequested
 from saetui.tui.run_text import STYLES, state_text
+from saetui.tui.shell_words import command
 from saetui.tui.widgets.canvas import Symbols
 from saetui.tui.widgets.line_plot import LinePlot
 from saetui.tui.widgets.plot_model import PlotModel
@@ -112,6 +113,9 @@ class CurvesScreen(Screen[None]):
             empty="no run is marked: o chooses some",
         )  # fmt: skip
         yield KeyLine()
+
+    def headless(self) -> list[str]:
+        return [command("export", run, "--format", "csv") for run in self.marks.runs]
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()

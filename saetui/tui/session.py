@@ -15,6 +15,7 @@ from saetui.setup import Setup
 from saetui.tui.selection import Selected
 
 if TYPE_CHECKING:
+    from saetui.census.results import Census
     from saetui.engine.messages import EncoderInfo, Grafted, Opened, Status
     from saetui.features.results import (
         Child,
@@ -327,6 +328,10 @@ class Session:
         return await self._ask_of(
             first.sae, "pair", on_progress, first=first.feature, second=second.feature, within=within
         )
+
+    async def census(self, go_on: bool, on_progress: Progress) -> Census:
+        """The census of the narrow SAE as far as it was taken, and with ``go_on`` the rest of it."""
+        return await self._ask("census", on_progress, go_on=go_on)
 
     async def graft(self, recipe: GraftRecipe, on_progress: Progress) -> Grafted:
         """Children in the place of the recipe's target."""

@@ -1,4 +1,7 @@
-"""A study as rows of a table: what the recipes differ in, where each run stands, what came out."""
+"""A study as rows of a table: what the recipes differ in, where each run stands, what came out.
+
+A column that sorts by something else than its text says sorts by a tuple: an export writes the text then.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +46,12 @@ class CellRow:
         return f"({passed})" if result.by == "judge" else passed
 
     @property
-    def passed(self) -> float | None:
+    def passed(self) -> tuple[float] | None:
         """For sorting: the share of the children found, or whether the target was split at all."""
         result = self.result
         if result.children:
-            return (result.passed or 0) / result.children
-        return None if result.success is None else float(result.success)
+            return ((result.passed or 0) / result.children,)
+        return None if result.success is None else (float(result.success),)
 
 
 def cell_rows(status: StudyStatus, report: StudyReport) -> list[CellRow]:
@@ -139,9 +142,9 @@ def seed_columns(rows: Sequence[RowResult]) -> list[Column[RowResult]]:
         Column("recipe", lambda row: row.row, max(6, width), lambda row: row.row, grow=True),
         *([Column("target", lambda row: str(row.target), 6, lambda row: row.target, right=True)]
           if several else []),
-        Column("finished", lambda row: share(row.finished, row.runs), 8, lambda row: row.finished, drop=1),
+        Column("finished", lambda row: share(row.finished, row.runs), 8, lambda row: (row.finished,), drop=1),
         Column("split", lambda row: share(row.successes, row.judged), 7,
-               lambda row: row.successes / row.judged if row.judged else None),
+               lambda row: (row.successes / row.judged,) if row.judged else None),
         *([spread("children", lambda row: row.passed, "{:.3g}".format, 3)]
           if any(row.passed for row in rows) else []),
         *([spread("found", lambda row: row.found, "{:.3g}".format, 3),
@@ -158,10 +161,10 @@ def seed_columns(rows: Sequence[RowResult]) -> list[Column[RowResult]]:
     ]  # fmt: skip
 
 
-def _order(rows: Sequence[CellRow]) -> Callable[[CellRow], int]:
+def _order(rows: Sequence[CellRow]) -> Callable[[CellRow], tuple[int]]:
     """The file's own order: its names are no numbers, and "10" comes after "9"."""
     place = {row.result.cell.id: at for at, row in enumerate(rows)}
-    return lambda row: place.get(row.result.cell.id, len(place))
+    return lambda row: (place.get(row.result.cell.id, len(place)),)
 
 
 def _progress(row: CellRow) -> float | None:

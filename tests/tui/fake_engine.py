@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from saetui.census import results as taken
 from saetui.engine.messages import EncoderInfo, Grafted, Opened, Status
 from saetui.errors import UsageError, UserError
 from saetui.features.results import (
@@ -74,6 +75,39 @@ def child(feature: int, kind: str, share: float) -> Child:
 CHILDREN = [child(512, "count", 0.5), child(513, "adverb", 0.3), child(514, "number", 0.15)]
 
 
+EVIDENCE = [
+    taken.Evidence(
+        feature=feature,
+        tokens=2048,
+        threshold=2.5,
+        density=0.012 / k,
+        context_share=0.84 / k,
+        side="previous",
+        unexplained=0.45,
+        commonest=token,
+        commonest_share=0.9 / k,
+        nearest=31 + k,
+        nearest_cosine=0.3,
+        bimodality=0.5,
+    )
+    for k, (feature, token) in enumerate(((240, "-"), (17, " the"), (3, "\n")), 1)
+]
+FOUND = [
+    taken.FeatureCensus(
+        240, 0.012, 2.5, 2048, 4, (0.4, 0.8, 0.81, 0.82), 0.8, 0.87, 3, 1.1, 0.0, 0.86, 0.2, 0.02
+    ),
+    taken.FeatureCensus(3, 0.004, 0.7, 900, 2, (0.3, 0.31, 0.3, 0.3), 0.3, 0.5, 2, 0.7, 0.6, 0.01, 0.0, 0.9),
+    taken.FeatureCensus(17, 0.006, 1.2, 1200, 1, (0.0, 0.0, 0.0, 0.0)),
+    *(taken.FeatureCensus(f, 0.0001, 0.1, 4) for f in range(512) if f not in (3, 17, 240)),
+]
+
+
+def census(measured: list[taken.FeatureCensus]) -> taken.Census:
+    agreement = [taken.Agreement("context_share", 3, 0.5, 0.33, (3,), (1.0,))] if measured else []
+    recipe = taken.CensusRecipe().to_dict()
+    return taken.Census("narrow", 1_000_000, recipe, measured, EVIDENCE, agreement, 12.0)
+
+
 def judgement(sae: str) -> Judgement:
     def criteria(kind: str, passes: bool) -> list[CriterionResult]:
         reading = PromptReading(f"I'm a {KINDS[kind][0]}«-»thing", 7.5, [FeatureActivation(512, 7.5)])
@@ -103,6 +137,8 @@ class FakeEngine:
         self.errors: dict[str, UserError] = {}
         self.starts = 0
         self.complete = True
+        self.measured: list[taken.FeatureCensus] = []
+        """Features of the census that are stored."""
         self.fired = 2500
         self.store: Callable[[str], str] = lambda sae: ""
         self.runs: dict[str, EncoderInfo] = {}
@@ -199,6 +235,11 @@ class FakeEngine:
             side(sae, first, 50), side(within, second, 30), 1000, 30, 0.812, 0.6, None,
             [[9.0, 5.0], [8.0, 6.0], [1.0, 0.0]], shared, shared[::-1], alone, [],
         )  # fmt: skip
+
+    def _census(self, go_on: bool) -> taken.Census:
+        if go_on:
+            self.measured = list(FOUND)
+        return census(self.measured)
 
     def _graft(self, recipe: dict[str, Any]) -> Grafted:
         info = EncoderInfo(

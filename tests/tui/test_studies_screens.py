@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from saetui.setup import Setup
+from saetui.studies.shipped import shipped
 from saetui.studies.status import study_status
+from saetui.tui.exporting import exportable, stem
 from saetui.tui.marks import Marks
 from saetui.tui.run_messages import CurvesRequested, JudgeRequested, MonitorRequested
 from saetui.tui.screens.line_input import LineInput
@@ -81,6 +83,25 @@ async def test_the_table_is_sorted_by_number_and_the_cursor_stays(tmp_path):
         assert "lower the threshold" in screen_text(pilot.app)
 
 
+async def test_what_is_exported_reads_as_the_table_does(tmp_path):
+    screen = page(half_done(tmp_path))
+    async with Host(screen).run_test(size=(80, 24)) as pilot:
+        await until(pilot, shows(pilot, "1 running"))
+        ((name, table),) = exportable(screen)
+        first = table.records()[0]
+        assert (name, first["run"], first["verdict"], first["seed"]) == (
+            "cells",
+            "narrow · filtered",
+            "(2 of 2)",
+            1,
+        )
+        assert first["F1"] == pytest.approx(0.85) and first["FVU"] == 0.2, "numbers are numbers, at any width"
+        assert screen.headless() == ["saetui study report reliable"] and stem(screen) == "reliable"
+        await pilot.press("t")
+        ((name, table),) = exportable(screen)
+        assert (name, table.records()[0]["split"]) == ("seeds", "1 of 2")
+
+
 async def test_a_run_that_ends_is_seen_and_the_sort_is_kept(tmp_path):
     fake = half_done(tmp_path)
     screen = page(fake)
@@ -144,7 +165,7 @@ async def test_before_any_study_those_that_ship_are_offered(tmp_path):
     async with Host(listed(tmp_path)).run_test(size=(80, 24)) as pilot:
         await until(pilot, shows(pilot, "none begun"))
         names = [line.name for line in pilot.app.screen.query_one(Table).rows]
-        assert names == ["matrix", "replacing", "seed-table"]
+        assert names == list(shipped()) and names[-1] == "seed-table"
         await pilot.press("x", "end", "enter")
         dialog = pilot.app.screen
         assert isinstance(dialog, LineInput) and dialog._value == "seed-table --model synthetic"

@@ -148,15 +148,15 @@ class ChildrenPane(Pane):
 
     # -- grafting
 
-    def graft(self, recipe: GraftRecipe) -> None:
-        """Makes the graft; its children appear here."""
+    def graft(self, recipe: GraftRecipe, keep: bool = True) -> None:
+        """Makes the graft; its children appear here. ``keep``: as a run, to be judged and found again."""
         if self.grafting:
             self.notify("a graft is under way: esc stops it")
         elif self.session.opened is None:
             self.notify(f"the engine is not ready: {self.session.state.line}", severity="warning")
         else:
             self.grafting = True
-            self.run_worker(self._graft(recipe), group="graft", exclusive=True)
+            self.run_worker(self._graft(recipe, keep), group="graft", exclusive=True)
 
     def cancel(self) -> bool:
         """Stops the graft under way; whether there was one."""
@@ -166,13 +166,16 @@ class ChildrenPane(Pane):
         self.grafting = False  # a worker that has not begun yet never comes to say so itself
         return True
 
-    async def _graft(self, recipe: GraftRecipe) -> None:
+    async def _graft(self, recipe: GraftRecipe, keep: bool) -> None:
         target = recipe.target
         self._clear(target)
         self.say(f"grafting feature {target} … esc stops it")
         try:
             grafted = await self.session.graft(recipe, self._progress(f"grafting feature {target}"))
             self._show(grafted.sae, grafted.children)
+            if not keep:
+                self.say(f"{len(grafted.children)} children by the census's recipe · g grafts and keeps them")
+                return
             self.say(f"{len(grafted.children)} children in {grafted.seconds:.1f} s; storing the run …")
             self.source = await self.session.store_graft(grafted.sae.name)
             self._show(self.source, grafted.children)
@@ -206,7 +209,8 @@ class ChildrenPane(Pane):
     def _show(self, source: EncoderInfo, children: list[Child]) -> None:
         self.source = source
         self._fill(children)
-        self.border_subtitle = f"of {self.parent_feature} · {source.run or source.title} · o other run"
+        kept = f"{source.run} · o other run" if source.run else "not kept as a run"
+        self.border_subtitle = f"of {self.parent_feature} · {kept}"
         self.post_message(self.Changed())
 
     def _fill(self, children: list[Child]) -> None:
@@ -247,7 +251,7 @@ def gist(child: Child) -> str:
 
 def _ending(context: Context) -> str:
     left = "".join(context.tokens[: context.center]).split()
-    return visible((left[-1][-12:] if left else "") + context.tokens[context.center].strip())
+    return visible(left[-1][-12:] if left else "") + visible(context.tokens[context.center], dots=True)
 
 
 def boosts(child: Child) -> str:

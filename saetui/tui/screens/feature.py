@@ -35,9 +35,11 @@ from saetui.tui.state import State, StateFile
 from saetui.visible import visible
 
 if TYPE_CHECKING:
+    from saetui.features.results import Contexts
     from saetui.runs.store import Run
     from saetui.split.recipe import SplitRecipe
     from saetui.tui.app import Workbench
+    from saetui.tui.screens.census import Chosen
 
 
 class FeatureScreen(Screen[None]):
@@ -259,6 +261,30 @@ class FeatureScreen(Screen[None]):
         if (recipes := self._recipes("graft")) is not None:
             self._graft(recipes[0])
 
+    def take_up(self, chosen: Chosen) -> None:
+        """Goes to a feature of the census, and does with it what was chosen there."""
+        selected = Selected(NARROW, chosen.feature)
+        self.select(selected)
+        if chosen.what == "look":
+            if chosen.recipe is not None:
+                self.action_pane(4)
+                self.children_pane.graft(chosen.recipe, keep=False)
+        else:
+            self.run_worker(self._split_known(selected, chosen.what), group="take-up", exclusive=True)
+
+    async def _split_known(self, selected: Selected, kind: Kind) -> None:
+        """A graft, or the form of a split, once it is known how strongly the feature fires."""
+        try:
+            known = await self.session.contexts(selected)
+            recipes = first_recipes(self.session, selected, known, kind)
+        except UserError as error:
+            self.notify(str(error), severity="warning")
+            return
+        if kind == "graft":
+            self._graft(recipes[0])
+        else:
+            self._fill_in(recipes, known, self._launch)
+
     def action_graft_form(self) -> None:
         self._form("graft", self._graft)
 
@@ -276,13 +302,17 @@ class FeatureScreen(Screen[None]):
             return None
 
     def _form(self, kind: Kind, launch: Callable[[Any], None]) -> None:
+        if (recipes := self._recipes(kind)) is not None:
+            self._fill_in(recipes, self.contexts.known_for(self.selected), launch)
+
+    def _fill_in(
+        self, recipes: tuple[Any, Any], known: Contexts | None, launch: Callable[[Any], None]
+    ) -> None:
         from saetui.tui.screens.launch import LaunchScreen
 
-        if (recipes := self._recipes(kind)) is not None:
-            known = self.contexts.known_for(self.selected)
-            pace = cache(partial(self._watch.pace, self.session.made))  # the form asks at every key
-            d_in = self.session.opened.d_in if self.session.opened else None
-            self.app.push_screen(LaunchScreen(self.session.setup, *recipes, known, pace, d_in), launch)
+        pace = cache(partial(self._watch.pace, self.session.made))  # the form asks at every key
+        d_in = self.session.opened.d_in if self.session.opened else None
+        self.app.push_screen(LaunchScreen(self.session.setup, *recipes, known, pace, d_in), launch)
 
     def on_contexts_pane_known(self) -> None:
         self.show_bar()

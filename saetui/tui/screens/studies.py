@@ -94,10 +94,10 @@ class StudiesScreen(Screen[None]):
                 Column("state", self._state, 12, lambda line: line.state,
                        style=lambda line: _STYLES[line.state]),
                 Column("study", lambda line: line.name, 24, lambda line: line.name, grow=True),
-                Column("runs", _finished, 9, known(lambda seen: seen.status.finished), right=True),
+                Column("runs", _finished, 9, known(lambda seen: (seen.status.finished,)), right=True),
                 Column("at work", _at_work, 7, right=True, drop=3),
                 Column("failed", _failed, 6, right=True, drop=2),
-                Column("split", _split, 8, known(lambda seen: seen.successes), right=True),
+                Column("split", _split, 8, known(lambda seen: (seen.successes,)), right=True),
                 Column("ETA", _eta, 6, known(lambda seen: seen.status.eta_s), right=True, drop=1),
                 Column("what it asks", lambda line: line.title, 30, grow=True, drop=4),
             ],
@@ -109,6 +109,9 @@ class StudiesScreen(Screen[None]):
 
     def _state(self, line: StudyLine) -> str:
         return line.state if self.symbols == "ascii" else f"{_SIGNS[line.state]} {line.state}"
+
+    def headless(self) -> list[str]:
+        return ["saetui study list"]
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()

@@ -25,6 +25,7 @@ from saetui.tui.marked_table import MarkedTable
 from saetui.tui.marks import Marks
 from saetui.tui.poller import Poller
 from saetui.tui.run_messages import CurvesRequested, JudgeRequested, MonitorRequested
+from saetui.tui.shell_words import command
 from saetui.tui.study_table import CellRow, cell_columns, cell_rows, same_for_all, seed_columns
 from saetui.tui.study_watch import SeenStudy, StudyWatch
 from saetui.tui.widgets.canvas import Symbols
@@ -67,6 +68,13 @@ class StudyScreen(Screen[None]):
         yield Table[RowResult]([], key=lambda row: (row.row, row.target), empty="reading …", id="seeds")
         yield Static("", id="study-line", markup=False)
         yield KeyLine()
+
+    def headless(self) -> list[str]:
+        return [command("study", "report", self.study.name)]
+
+    @property
+    def export_stem(self) -> str:
+        return self.study.name
 
     def on_mount(self) -> None:
         self.query_one("#seeds").display = False
