@@ -76,6 +76,16 @@ async def test_what_is_not_there_is_said() -> None:
         assert it.screen.selected == Selected(NARROW, 7)
 
 
+async def test_what_is_asked_while_the_engine_loads_is_answered_when_it_has_loaded() -> None:
+    gate = asyncio.Event()
+    async with bench(prepare=lambda engine: engine.gates.update(open=gate), settle=False) as it:
+        await it.pilot.press("slash", "-")
+        await it.wait_for(lambda: "the engine is not ready" in it.line(".message"))
+        gate.set()
+        await it.wait_for(lambda: [feature for feature, _ in shown(it)] == [240, 31])
+        assert not it.app.screen.query_one(".message").display
+
+
 async def test_bookmarks_and_notes_are_kept_listed_and_searched() -> None:
     async with bench() as it:
         await it.press("n", "b", "n", "m")

@@ -74,6 +74,8 @@ class FindScreen(ModalScreen[Selected | Mark | None]):
         self._sizes = {current.sae: 0, **session.sizes}
         self._kind = 0
         self._timer: Timer | None = None
+        self._refused = False
+        """Whether the engine did not answer what was asked last."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog", id="find") as body:
@@ -97,7 +99,17 @@ class FindScreen(ModalScreen[Selected | Mark | None]):
     def on_mount(self) -> None:
         self._marks.refresh()
         self.query_one(PaneTable).can_focus = False  # the keys are the input's; arrows reach the list from it
+        self._session.listen(self._engine_changed)
         self._look()
+
+    def on_unmount(self) -> None:
+        self._session.forget(self._engine_changed)
+
+    def _engine_changed(self) -> None:
+        """What was asked before the engine was ready is asked again once it is."""
+        if self._refused and self._session.opened is not None and self.is_running:
+            self._sizes = {**self._sizes, **self._session.sizes}
+            self._look()
 
     def _placeholder(self) -> str:
         others = [name for name in self._sizes if name != self._current.sae]
@@ -158,8 +170,10 @@ class FindScreen(ModalScreen[Selected | Mark | None]):
             try:
                 found = await self._session.find(self._current.sae, text, kind)
             except UserError as error:
+                self._refused = True
                 self._show(before, str(error), error=True)
                 return
+            self._refused = False
             lines = [self._line(one) for one in found.found if one.by != "number"]
             self._show([*before, *lines], message or ("" if lines or before else _nothing(found)), keep=True)
 
