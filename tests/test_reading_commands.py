@@ -87,6 +87,25 @@ def test_contexts(world: list[str]):
     assert "it never fired" in dead[1]
 
 
+def test_contexts_without_end(world: list[str]):
+    found = answer("contexts", "3", "--tokens", "2000", "--top", "1000000", *world)
+    assert len(found["top"]) == found["fired"] > 64
+    strengths = [context["activations"][context["center"]] for context in found["top"]]
+    assert strengths == sorted(strengths, reverse=True) and strengths[-1] > 0
+
+
+def test_find(world: list[str]):
+    found = answer("find", "a", "--tokens", "2000", *world)["found"]
+    token = next(one for one in found if one["by"] == "token")
+    assert 0 < token["count"] <= token["of"] <= 64
+    boosted = next(one for one in found if one["by"] == "boosted")
+    assert boosted["tokens"][0].strip().lower().startswith("a")
+    lens = answer("lens", str(boosted["feature"]), "--top", "20", *world)
+    assert lens["boosted"][boosted["rank"] - 1]["token"] == boosted["tokens"][0]
+    shown = lines("find", "a", "--tokens", "2000", "--by", "boosted", *world)
+    assert shown[0].split()[-1] == "why" and "boosts" in shown[1]
+
+
 def test_lens_and_neighbours(world: list[str]):
     lens = answer("lens", "3", "--top", "4", *world)
     shown = lines("lens", "3", "--top", "4", *world)

@@ -207,8 +207,10 @@ class Workbench(App[None]):
             queue = await asyncio.to_thread(waiting)
             if queue:
                 self._review(queue)
+            elif runs:
+                self.notify("no finished run of this model and SAE has questions open")
             else:
-                self.notify("every finished run of this model and SAE is reviewed")
+                self.notify("no run has finished yet: g grafts a feature, s launches a split")
         except (UserError, OSError) as error:
             self.notify(str(error), severity="warning")
 

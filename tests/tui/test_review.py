@@ -45,7 +45,7 @@ async def test_all_runs_are_reviewed_in_a_row_and_undone_across_them() -> None:
         assert it.line("#review-title").startswith("run 1 of 2 · graft 1122-1401")
         assert "1/12" in it.line("#progress")
         await it.press(*"a" * 11, *"a" * 12, "escape", "V")
-        assert "every finished run" in list(it.app._notifications)[-1].message
+        assert "no finished run" in list(it.app._notifications)[-1].message
 
 
 async def test_the_next_run_is_judged_while_this_one_is_reviewed() -> None:
