@@ -54,6 +54,8 @@ class Review:
 
     judgement: Judgement | None = None
     answers: dict[tuple[str, int], Answer] = field(default_factory=dict[tuple[str, int], Answer])
+    notes: dict[tuple[str, int], str] = field(default_factory=dict[tuple[str, int], str])
+    """What was noted on a question, answered or not."""
 
     @classmethod
     def of(cls, records: Iterable[dict[str, Any]]) -> "Review":
@@ -71,13 +73,15 @@ class Review:
         if judgement is None:
             return cls()
         features = {child.child: child.feature for child in judgement.children}
+        about = {
+            key: answer
+            for key, answer in latest.items()
+            if key[0] in features and features[key[0]] == answer.feature
+        }
         return cls(
             judgement,
-            {
-                key: answer
-                for key, answer in latest.items()
-                if answer.given and key[0] in features and features[key[0]] == answer.feature
-            },
+            {key: answer for key, answer in about.items() if answer.given},
+            {key: answer.note for key, answer in about.items() if answer.note},
         )
 
     def holds(self, child: str, criterion: int) -> bool:

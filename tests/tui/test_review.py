@@ -87,6 +87,18 @@ async def test_a_run_that_cannot_be_judged_does_not_stop_the_queue() -> None:
         assert "0/12" in it.line("#progress")
 
 
+async def test_a_note_is_kept_before_there_is_an_answer_and_after_it_is_taken_back() -> None:
+    run = finished_graft(NAMES[0]).run
+    async with bench() as it:
+        await waiting(it)
+        await it.press("V", "t")
+        await it.type("word pieces")
+        await it.press("y", "u", "escape", "V")
+        assert "note: word pieces" in screen_text(it.app) and "0/12" in it.line("#progress")
+    review = read_review(run.folder)
+    assert review.notes == {("count", 1): "word pieces"} and not review.answers
+
+
 def test_a_number_within_a_tenth_of_its_limit_is_close() -> None:
     def close(number: float | None, limit: float = 0.5) -> bool:
         return CriterionResult(2, number, limit, True, Evidence("")).close

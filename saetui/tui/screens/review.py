@@ -119,7 +119,7 @@ class ReviewScreen(Screen[None]):
         if not self._questions:
             self._say(f"nothing to answer: {judgement.criteria}")
             return
-        self._notes = {key: answer.note for key, answer in review.answers.items() if answer.note}
+        self._notes = dict(review.notes)
         self._at = self._questions.index(at) if at in self._questions else self._next_open(0)
         self.refresh_bindings()
         self._show()
@@ -191,7 +191,9 @@ class ReviewScreen(Screen[None]):
             self._open(index, key)
             self.notify("the answer before was given here: u again takes it back")
             return
-        if key in self._questions and self._store(before or self._review.answer(*key, None)):
+        if key in self._questions and self._store(
+            before or self._review.answer(*key, None, self._notes.get(key, ""))
+        ):
             self._undo.pop()
             self._at = self._questions.index(key)
             self._show()
@@ -202,10 +204,10 @@ class ReviewScreen(Screen[None]):
         def keep(note: str | None) -> None:
             if note is None:
                 return
-            self._notes[key] = note
-            if answer := self._review.answers.get(key):
-                self._store(replace(answer, note=note))
-            self._show()
+            answer = self._review.answers.get(key) or self._review.answer(*key, None)
+            if self._store(replace(answer, note=note)):
+                self._notes[key] = note
+                self._show()
 
         self.app.push_screen(
             LineInput(f"Note on {key[0]}, {CRITERIA[key[1]]}", self._notes.get(key, "")), keep
