@@ -113,6 +113,8 @@ ACTIONS = (
     Action("all_contexts", "a", "All", "Every token that it fires on, strongest first", "contexts"),
     Action("widen", "x", "More context", "More tokens around each context", "contexts"),
     Action("other_children", "o", "Other run", "The children that another run made of it", "children"),
+    Action("sort_pair", "t", "Sort", "By the other feature, strongest first", "pair", footer=True),
+    Action("only_pair", "o", "Only one", "Tokens of both, or that only one of them has", "pair", footer=True),
     Action("close_pair", "escape,q,d", "Back", "Back to the panes", "pair", footer=True),
     Action(
         "pause_run", "p", "Pause", "Pause the run: it saves a checkpoint and leaves", "monitor", footer=True

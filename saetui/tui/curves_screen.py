@@ -88,7 +88,7 @@ class CurvesScreen(Screen[None]):
         self.root, self.marks = root, marks
         self.symbols: Symbols = symbols
         self.view = View(())
-        self._name = ""
+        self._shown_name = ""
         """Of the curve shown: it stays when another run brings others before it."""
         self._curves: list[Curve] = []
         self._axis = 0
@@ -142,7 +142,9 @@ class CurvesScreen(Screen[None]):
 
     @property
     def _shown(self) -> Curve | None:
-        return next((c for c in self._curves if c.name == self._name), None) or next(iter(self._curves), None)
+        return next((c for c in self._curves if c.name == self._shown_name), None) or next(
+            iter(self._curves), None
+        )
 
     def show(self) -> None:
         snapshots = self.view.snapshots
@@ -180,7 +182,7 @@ class CurvesScreen(Screen[None]):
     # -- actions
 
     def action_curve(self, at: int) -> None:
-        self._name = self._curves[at].name
+        self._shown_name = self._curves[at].name
         self._move_away()
         self.show()
 

@@ -1,5 +1,6 @@
 """The pair of features in the workbench, with the engine's double at the edge of its pipe."""
 
+import pytest
 from textual.widgets import Static
 
 from saetui.errors import UserError
@@ -8,7 +9,7 @@ from saetui.tui.screens.pair import PairScreen
 from saetui.tui.selection import Selected
 from saetui.tui.session import NARROW
 from saetui.tui.widgets.table import Table
-from tests.tui.snapshot import screen_text
+from tests.tui.snapshot import check_snapshot, screen_text
 from tests.tui.test_workbench import bench
 
 
@@ -27,6 +28,16 @@ async def test_a_child_beside_its_target() -> None:
         assert len(table.rows) == 5, "no context twice"
         text = screen_text(it.app)
         assert "«-» channel" in text and "17 (up) against 0" in text
+        column = lambda side: [getattr(c, side)[c.center] for c in table.rows]  # noqa: E731
+        assert column("first") == sorted(column("first"), reverse=True)
+        await it.press("t")
+        assert column("second") == sorted(column("second"), reverse=True)
+        await it.press("o")
+        assert column("second") == [0.0, 0.0] and column("first")[0] > 0, "what only the first has"
+        await it.press("o")
+        assert table.rows == [] and "17 fires nowhere without the other" in screen_text(it.app)
+        await it.press("o")
+        assert len(table.rows) == 5
         await it.press("escape")
         assert isinstance(it.app.screen, FeatureScreen)
 
@@ -39,3 +50,19 @@ async def test_what_goes_wrong_is_said() -> None:
         it.screen.select(Selected(NARROW, 3))
         await it.press("d")
         assert str(it.app.screen.query_one("#pair-said", Static).content) == "no rows to read"
+
+
+async def test_the_same_number_in_two_saes_is_told_apart() -> None:
+    async with bench() as it:
+        it.screen.select(Selected("wide", 0))
+        await it.press("d")
+        text = screen_text(it.app)
+        assert "0 narrow" in text and "0 wide" in text and "● both  ▲ only 0 narrow" in text
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)], ids=lambda s: f"{s[0]}x{s[1]}")
+async def test_snapshots(size: tuple[int, int]) -> None:
+    async with bench(size=size) as it:
+        it.screen.select(Selected("wide", 17))
+        await it.press("d")
+        check_snapshot(it.app, f"pair-{size[0]}x{size[1]}")

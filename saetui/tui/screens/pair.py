@@ -41,16 +41,26 @@ class PairScreen(Screen[None]):
     def __init__(self, session: Session, first: Selected, second: Selected) -> None:
         super().__init__()
         self.session, self.first, self.second = session, first, second
+        self.found: Pair | None = None
+        self.only: Selected | None = None
+        """Whose own tokens the table is about; None: all."""
+        self._by = 0
+        """The column that the table is sorted by."""
+
+    def _called(self, one: Selected) -> str:
+        """Its number, with its SAE where both have the same one."""
+        alike = self.first.feature == self.second.feature
+        return f"{one.feature} {self.session.title(one.sae)}"[:12] if alike else str(one.feature)
 
     def compose(self) -> ComposeResult:
         yield Static("reading held-out text …", id="pair-said", markup=False)
         yield Scatter()
         yield Table[Any](
             [
-                Column(f"{self.first.feature}", lambda c: f"{c.first[c.center]:.2f}", 7,
-                       sort=lambda c: c.first[c.center], right=True),
-                Column(f"{self.second.feature}", lambda c: f"{c.second[c.center]:.2f}", 7,
-                       sort=lambda c: c.second[c.center], right=True),
+                Column(self._called(self.first), lambda c: f"{c.first[c.center]:.2f}",
+                       max(7, len(self._called(self.first)) + 1), lambda c: c.first[c.center], right=True),
+                Column(self._called(self.second), lambda c: f"{c.second[c.center]:.2f}",
+                       max(7, len(self._called(self.second)) + 1), lambda c: c.second[c.center], right=True),
                 Column("before", _before, LEFT, right=True),
                 Column("token and after", _after, 30, grow=True),
             ],
@@ -60,7 +70,9 @@ class PairScreen(Screen[None]):
         yield KeyLine()
 
     def on_mount(self) -> None:
-        self.query_one(Table).focus()
+        table = self.query_one(Table)
+        table.sort_by(table.columns[0].title, reverse=True)
+        table.focus()
         self.read()
 
     @work(exclusive=True)
@@ -73,12 +85,52 @@ class PairScreen(Screen[None]):
         except UserError as error:
             said.update(str(error))
             return
+        self.found = found
         said.update("\n".join(self._lines(found)))
-        x, y = zip(*found.points, strict=True) if found.points else ((), ())
         title = f"{found.second.feature} (up) against {found.first.feature}"
-        self.query_one(Scatter).show([Points("a token", x, y)], title, f"activation of {found.first.feature}")
+        self.query_one(Scatter).show(self._points(found), title, f"activation of {found.first.feature}")
+        self._fill()
+
+    def _points(self, found: Pair) -> list[Points]:
+        """Apart by which of the two fire: what only one has lies on an axis, and is told by its sign too."""
+        groups = (
+            ("both", lambda a, b: a > 0 and b > 0),
+            (f"only {self._called(self.first)}", lambda a, b: b <= 0),
+            (f"only {self._called(self.second)}", lambda a, b: a <= 0),
+        )
+        points: list[Points] = []
+        for colour, (label, holds) in enumerate(groups):
+            if own := [(a, b) for a, b in found.points if holds(a, b)]:
+                points.append(Points(label, [a for a, _ in own], [b for _, b in own], colour))
+        return points
+
+    def _fill(self) -> None:
+        if (found := self.found) is None:
+            return
+        table = self.query_one(Table)
         lists = (found.by_first, found.by_second, found.only_first, found.only_second)
-        self.query_one(Table).fill(list({(c.row, c.position): c for one in lists for c in one}.values()))
+        table.empty = "neither of them fires"
+        if self.only is not None:
+            lists = (found.only_first if self.only is self.first else found.only_second,)
+            table.empty = f"{self._called(self.only)} fires nowhere without the other"
+        table.fill(list({(c.row, c.position): c for one in lists for c in one}.values()))
+
+    def action_sort_pair(self) -> None:
+        """By the other feature, strongest first."""
+        self._by = 1 - self._by
+        table = self.query_one(Table)
+        table.sort_by(table.columns[self._by].title, reverse=True)
+
+    def action_only_pair(self) -> None:
+        """All tokens, those that only the first has, those that only the second has."""
+        order = [None, self.first, self.second]
+        self.only = order[(order.index(self.only) + 1) % 3]
+        if self.only is not None and (self.only is self.second) != bool(self._by):
+            self.action_sort_pair()
+        self._fill()
+        self.notify(
+            "all tokens of both" if self.only is None else f"only {self._called(self.only)} fires here"
+        )
 
     def _lines(self, found: Pair) -> list[str]:
         correlation = "" if found.correlation is None else f" · correlation {found.correlation:.3f}"
@@ -90,9 +142,8 @@ class PairScreen(Screen[None]):
 
     def _side(self, side: PairSide) -> str:
         return (
-            f"{side.feature} of {self.session.title(side.sae)}: density {side.density:.3%}, max "
-            f"{side.max_activation:.2f}, the other fires on {side.covered:.1%} of its tokens, "
-            f"masked cosine {side.masked_cosine:.3f}"
+            f"{side.feature} of {self.session.title(side.sae)}: density {side.density:.3%} · max "
+            f"{side.max_activation:.2f} · other on {side.covered:.1%} · masked cos {side.masked_cosine:.3f}"
         )
 
     def headless(self) -> list[str]:
