@@ -66,7 +66,8 @@ def curve(
 
 
 def reached(points: list[Point], loss: float) -> Point | None:
-    return next((point for point in points if point.loss <= loss), None)
+    """The first point at ``loss``, to a thousandth: two trainings of one recipe end that near each other."""
+    return next((point for point in points if point.loss <= 1.001 * loss), None)
 
 
 def show(name: str, points: list[Point], goal: float, base: Point) -> None:
