@@ -5,7 +5,7 @@ batches. The loss to reach is what the plain loop has at its end, on held-out to
 are included in the time.
 
 Second: axes I and III (narrow initialisation, filtered rows) against III alone and against all data. The loss
-is on held-out tokens on which the target fires, and the one to reach is what III has at its end.
+is on held-out tokens on which the target fires, and those to reach are what III has half-way and at its end.
 
     python -m benchmarks.time_to_loss [--world synthetic] [--world real] [--tokens 600000]
 """
@@ -146,10 +146,11 @@ def compare(name: str, tokens: int) -> dict[str, list[dict[str, float]]]:
         "all data": ours(base, hot),
         "I, all data": ours(replace(base, init="narrow"), hot),
     }
-    last = runs["III"][-1]
     print(f"recipe; loss on {len(hot)} held-out tokens on which feature {world.target} fires")
-    for kind, points in runs.items():
-        show(kind, points, last.loss, last)
+    for when, base in (("half of", runs["III"][POINTS // 2 - 1]), ("all of", runs["III"][-1])):
+        print(f" to the loss that III has after {when} its tokens")
+        for kind, points in runs.items():
+            show(kind, points, base.loss, base)
     curves = {"plain loop": theirs, "ours": mine, **runs}
     return {kind: [asdict(point) for point in points] for kind, points in curves.items()}
 
