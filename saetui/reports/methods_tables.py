@@ -1,14 +1,15 @@
 """Two methods compared over seeds and targets, as tables of text."""
 
-from saetui.quantities import duration, si
+from saetui.quantities import si
 from saetui.reports.document import Table
-from saetui.reports.study_tables import over
+from saetui.reports.study_tables import SECONDS, over
 from saetui.split.comparison import ComparedRun
 from saetui.studies.methods import Matched, MethodsReport
 
 _COUNT = "{:.3g}".format
 _SHARE = "{:.0%}".format
 _NUMBER = "{:.2f}".format
+_SECONDS = "{:.1f}".format
 
 
 def methods_tables(report: MethodsReport) -> list[Table]:
@@ -21,7 +22,7 @@ def _between(report: MethodsReport) -> Table:
     names = _names(report)
     headings = (
         *("target", "seeds", names[0], names[1], "both", f"{names[0]} only", f"{names[1]} only", "share"),
-        *("agreement", "cosine", f"time {names[0]}", f"time {names[1]}"),
+        *("agreement", "cosine", f"seconds {names[0]}", f"seconds {names[1]}"),
     )
     rows = [
         (
@@ -35,8 +36,8 @@ def _between(report: MethodsReport) -> Table:
             over(one.between.share, _SHARE),
             over(one.between.agreement, _NUMBER),
             over(one.between.cosine, _NUMBER),
-            over(one.first.wall_s, duration),
-            over(one.second.wall_s, duration),
+            over(one.first.seconds, _SECONDS),
+            over(one.second.seconds, _SECONDS),
         )
         for one in report.targets
     ]
@@ -44,7 +45,7 @@ def _between(report: MethodsReport) -> Table:
         "Children: those that fire on enough of the target's tokens, median (smallest … largest) over seeds. "
         f"both: matched one to one, agreement of activations at least {report.agreement:g} and cosine at "
         f"least {report.limits.cosine:g}; share: of the children of both, those in a match. "
-        f"{report.tokens:,} held-out tokens, the second half of which is compared."
+        f"{report.tokens:,} held-out tokens, the second half of which is compared. {SECONDS}"
     )
     return Table(f"{report.first} and {report.second}", headings, rows, note)
 
@@ -74,7 +75,14 @@ def _same(within: Matched | None) -> tuple[str, str]:
 
 
 def _ungated(report: MethodsReport) -> Table:
-    headings = ("target", "FVU narrow", "gated", "ungated", "fires off the target", "time beside the graft's")
+    headings = (
+        "target",
+        "FVU narrow",
+        "gated",
+        "ungated",
+        "fires off the target",
+        "seconds beside the graft's",
+    )
     rows = [
         (
             str(one.target),
@@ -82,7 +90,7 @@ def _ungated(report: MethodsReport) -> Table:
             over(plain.fvu_gated, "{:.4f}".format),
             over(plain.fvu_ungated, "{:.4f}".format),
             over(plain.off_target, "{:.2%}".format),
-            over(plain.seconds, duration),
+            over(plain.seconds, _SECONDS),
         )
         for one in report.targets
         for plain in (one.first.ungated or one.second.ungated,)

@@ -61,7 +61,8 @@ class MethodOnTarget:
     children: Over | None
     tokens: Over | None
     """Trained on."""
-    wall_s: Over | None
+    seconds: Over | None
+    """Of reading, forwards, filter and steps (``Cost.busy_s``)."""
     within: Matched | None
     ungated: "Ungated | None" = None
     """Of a graft's runs that have their ungated SAE."""
@@ -214,7 +215,7 @@ def _method(
         runs=tuple(one.side.run for one in found),
         children=Over.of(len(one.children) for one in found),
         tokens=Over.of(cost.tokens for cost in costs),
-        wall_s=Over.of(cost.wall_s for cost in costs),
+        seconds=Over.of(cost.busy_s for cost in costs),
         within=_matched(within) if within else None,
         ungated=_ungated(runs),
     )
