@@ -191,9 +191,10 @@ class ReviewScreen(Screen[None]):
             self._open(index, key)
             self.notify("the answer before was given here: u again takes it back")
             return
-        if key in self._questions and self._store(
-            before or self._review.answer(*key, None, self._notes.get(key, ""))
-        ):
+        if key not in self._questions:
+            return
+        reopened = before or self._review.answer(*key, None)
+        if self._store(replace(reopened, note=self._notes.get(key, ""))):
             self._undo.pop()
             self._at = self._questions.index(key)
             self._show()
