@@ -28,7 +28,7 @@ def _of_filter(results: Sequence[FilterResult]) -> list[tuple[str, str]]:
         for x_name, x in (("tokens trained on", _trained), ("tokens read", _read)):
             series = [_banded(result, key, x, colour) for colour, result in enumerate(results)]
             if any(len(one.points) > 1 for one in series):
-                name = f"{measure}, loss {results[0].loss.replace('_', ' ')}"
+                name = f"{measure} against {x_name}, loss {results[0].loss.replace('_', ' ')}"
                 found.append((name, line_plot(series, x_name, measure)))
     return found
 
@@ -66,7 +66,7 @@ def _of_rows(curves: Sequence[QualityCurve]) -> list[tuple[str, str]]:
             for colour, (row, of_row) in enumerate(by_row.items())
         ]
         if any(len(one.points) > 1 for one in series):
-            found.append((f"{measure}, every row", line_plot(series, "tokens trained on", measure)))
+            found.append((f"{measure}, every recipe", line_plot(series, "tokens trained on", measure)))
     return found
 
 
