@@ -122,7 +122,7 @@ def _replacing(readings: list[Reading]) -> list[ReplacingResult]:
             for seen in one.overtaken:
                 prompts.setdefault((seen.prompt, seen.token), []).append(seen)
         results += [_replaced(row, target, prompt, token, seen) for (prompt, token), seen in prompts.items()]
-    return results
+    return [result for result in results if result.led]  # else the prompt is none of the target's
 
 
 def _replaced(row: str, target: int, prompt: str, token: str, seen: list[Overtaking]) -> ReplacingResult:

@@ -257,6 +257,6 @@ class StudyReport:
     effects: tuple[EffectResult, ...]
     """Of every axis of which two values were tried with all else alike."""
     replacing: tuple[ReplacingResult, ...]
-    """Empty unless an SAE of the study has a target of its own."""
+    """Of the prompts on which a target led at first; empty unless an SAE has a target of its own."""
     targets: "tuple[TargetResult, ...]" = ()
     """Empty unless the study has several."""
