@@ -134,7 +134,8 @@ class CensusScreen(Screen["Chosen | None"]):
         if census.busy:
             done = round(census.share * BAR)
             bar = "━" * done + "╌" * (BAR - done)
-            return f"{bar} {census.message or 'asking the engine …'} · escape stops, nothing is lost"
+            stop = " · escape stops, nothing is lost" if census.stage is Stage.TAKING else ""
+            return f"{bar} {census.message or 'asking the engine …'}{stop}"
         if census.complete:
             return agreement_line(census.agreement)
         return "c takes the census: every feature is grafted and measured on held-out text" + (
