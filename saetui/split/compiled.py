@@ -86,6 +86,7 @@ class CompiledOperators:
         l1: Tensor,
         g: Tensor,
         grads: dict[str, Tensor],
+        tangent: bool = False,
     ) -> SparseSums:
         first, features, activations = map(_numpy, (pairs.first, pairs.features, pairs.activations))
         many, d_sae = len(features), len(W_dec)
@@ -108,6 +109,8 @@ class CompiledOperators:
         def collect(begin: int, end: int) -> None:
             _collect(first_of, tokens_of, activations_of, _numpy(g), into_dec, sums, begin, end)
             _collect(first_of, tokens_of, df_of, _numpy(x), into_enc, into_b, begin, end)
+            if tangent:
+                _take_off_parallel(into_dec, given[0], begin, end)
 
         _in_parts(d_sae, collect)
         return SparseSums(
@@ -128,7 +131,7 @@ def check() -> tuple[bool, str]:
         g = torch.empty(40, 24)
         try:
             pairs = operators.active(x, W_encT, b, None)
-            sums = operators.gradients(pairs, x, x, W_encT, x[0], 0.1, l1, g, grads)
+            sums = operators.gradients(pairs, x, x, W_encT, x[0], 0.1, l1, g, grads, tangent=True)
         except Exception as error:  # whatever a compiler may raise: the run goes on without it
             reason = (str(error) or repr(error)).splitlines()[0]
             return False, f"torch's operators (Numba failed: {reason})"
@@ -303,6 +306,20 @@ def _collect(first_of, tokens_of, weights_of, rows, out, sums, begin, end):  # p
         for i in range(first_of[f], first_of[f + 1]):
             total += weights_of[i]
         sums[f] = total
+
+
+@_compiled
+def _take_off_parallel(gradient, W_dec, begin, end):  # pyright: ignore
+    d = W_dec.shape[1]
+    for f in range(begin, end):
+        row, into = W_dec[f], gradient[f]
+        along, squares = np.float32(0), np.float32(0)
+        for j in range(d):
+            along += into[j] * row[j]
+            squares += row[j] * row[j]
+        along /= squares
+        for j in range(d):
+            into[j] -= along * row[j]
 
 
 @_compiled

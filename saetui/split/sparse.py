@@ -68,10 +68,12 @@ class SparseOperators(Protocol):
         l1: Tensor,
         g: Tensor,
         grads: dict[str, Tensor],
+        tangent: bool = False,
     ) -> SparseSums:
         """Fills ``g [tokens, d_in]`` with the gradient with respect to the reconstruction, ``scale`` times
         its error, and ``grads``' W_dec, W_encT and b_enc. ``l1 [d_sae]`` is the L1 term's gradient with
-        respect to an activation of each feature."""
+        respect to an activation of each feature. ``tangent``: W_dec's gradient without its component along
+        each row, as ``without_parallel``."""
         ...
 
 
@@ -158,6 +160,7 @@ class TorchOperators:
         l1: Tensor,
         g: Tensor,
         grads: dict[str, Tensor],
+        tangent: bool = False,
     ) -> SparseSums:
         d_sae = len(W_dec)
         features, activations = pairs.features, pairs.activations
@@ -174,6 +177,8 @@ class TorchOperators:
         first = _first(counts)
         tokens, activations, df = tokens[order].int(), activations[order], df[order]
         grads["W_dec"].copy_(_bag(tokens, g, first, activations))
+        if tangent:
+            without_parallel(grads["W_dec"], W_dec)
         grads["W_encT"].copy_(_bag(tokens, x, first, df))
         features = features[order]
         grads["b_enc"].copy_(torch.bincount(features, weights=df, minlength=d_sae))
@@ -198,6 +203,12 @@ def product_pairs(x: Tensor, W_encT: Tensor, b_enc: Tensor, silent: int | None) 
         features.append((flat - tokens * d_sae).int())
         activations.append(pre.view(-1).take(flat))
     return ActivePairs(_first(torch.cat(counts)), torch.cat(features), torch.cat(activations))
+
+
+def without_parallel(gradient: Tensor, W_dec: Tensor) -> None:
+    """Takes off every row's component along its row of ``W_dec``, the one that renormalising would undo."""
+    unit = W_dec / W_dec.norm(dim=1, keepdim=True)
+    gradient.addcmul_((gradient * unit).sum(1, keepdim=True), unit, value=-1)
 
 
 def _first(counts: Tensor) -> Tensor:

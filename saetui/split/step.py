@@ -19,7 +19,7 @@ from torch import Tensor
 from saetui.sae.sae import SAE
 from saetui.split.adam import FusedAdam
 from saetui.split.recipe import DecoderNorm, Dtype, Reduction
-from saetui.split.sparse import SparseOperators, sparse_operators
+from saetui.split.sparse import SparseOperators, sparse_operators, without_parallel
 
 # Share of active features below which the sparse path is the faster one, and above which it no longer is.
 # On a CPU core the two are equal at 0.13 (256 → 2048, batch 2048, fp32; dense products in bf16 take half as
@@ -125,11 +125,6 @@ class TrainStep:
         stats, sums = path(y, l1_weight, norms)
         if norms is not None:  # d/dW_dec of l1_weight · Σ_f sums_f |W_dec[f]|
             self.grads["W_dec"].addcmul_(self.W_dec, (l1_weight * sums / norms).unsqueeze(1))
-        if self.decoder_norm == "unit":
-            # On rows of norm 1 the component along the row is the one that renormalising would undo.
-            unit = self.W_dec / self.W_dec.norm(dim=1, keepdim=True)
-            along = (self.grads["W_dec"] * unit).sum(1, keepdim=True)
-            self.grads["W_dec"].addcmul_(along, unit, value=-1)
         if self._add_up is not None:
             stats = self._over_all(stats, self._add_up)
         if self._can_be_sparse:
@@ -210,6 +205,8 @@ class TrainStep:
         g = error.mul_(2 / self.batch_size)
         g_low = g.to(self._dtype)
         self._product(f.T, g_low, self.grads["W_dec"])
+        if self.decoder_norm == "unit":
+            without_parallel(self.grads["W_dec"], self.W_dec)
         torch.mm(g_low, W_dec.T, out=df)
         df.add_(l1_weight if norms is None else (l1_weight * norms).to(self._dtype))
         torch.ops.aten.threshold_backward.grad_input(df, f, 0, grad_input=df)  # zero where f is
@@ -228,8 +225,9 @@ class TrainStep:
         pairs = operators.active(x, self.W_encT, self.b_enc, self.silent)
         l1 = torch.full_like(self.b_enc, l1_weight) if norms is None else l1_weight * norms
         sums = operators.gradients(
-            pairs, x, y, W_dec, self.b_dec, 2 / self.batch_size, l1, self._error, self.grads
-        )
+            pairs, x, y, W_dec, self.b_dec, 2 / self.batch_size, l1, self._error, self.grads,
+            tangent=self.decoder_norm == "unit",
+        )  # fmt: skip
         self._b_dec_gradient(self._error)
         stats = StepStats(sums.squared_error, _weighted(sums.activations, norms), sums.firings)
         return stats, sums.activations
