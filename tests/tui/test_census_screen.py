@@ -175,7 +175,7 @@ async def test_a_study_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(it.app.screen, CensusScreen)
         await it.wait_for(lambda: asked)
         path, *rest = asked[0]
-        assert rest == ["--model", "gelu-1l"]
+        assert rest == ["--name", "census-2-graft-gelu-1l", "--model", "gelu-1l"]
         with open(path, "rb") as file:  # noqa: PTH123
             values = tomllib.load(file)
         assert values["method"] == "graft" and values["axes"] == {"seed": [1, 2]}

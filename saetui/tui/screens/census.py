@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -18,7 +17,7 @@ from saetui.tui.actions import bindings
 from saetui.tui.census_table import agreement_line, census_columns, rank_columns, reasons
 from saetui.tui.census_taking import CensusTaking, Line, Stage
 from saetui.tui.key_line import KeyLine
-from saetui.tui.screens.top_study import TopStudy, TopStudyScreen, write_study
+from saetui.tui.screens.top_study import TopStudy, TopStudyScreen, run_words, write_study
 from saetui.tui.session import Phase
 from saetui.tui.shell_words import command, setup_words
 from saetui.tui.study_start import start_study
@@ -207,8 +206,8 @@ class CensusScreen(Screen["Chosen | None"]):
     async def _start(self, study: TopStudy) -> None:
         try:
             path = await asyncio.to_thread(write_study, study)
-            self.notify(f"planning {shlex.join(['saetui', 'study', 'run', str(path)])} …")
-            name = await start_study([str(path), *setup_words(self.census.session.setup)])
+            self.notify(f"planning {study.name} …")
+            name = await start_study(run_words(study, self.census.session.setup))
         except (UserError, OSError) as error:
             self.notify(str(error), severity="error", timeout=15)
             return

@@ -47,6 +47,11 @@ class TopStudy:
         return f'title = "{title}"\nmethod = "{self.method}"\n\n[axes]\nseed = [{seeds}]\n\n{targets}\n'
 
 
+def run_words(study: TopStudy, setup: Setup) -> list[str]:
+    """What ``saetui study run`` takes to carry it out."""
+    return [str(study.path), "--name", study.name, *setup_words(setup)]
+
+
 def write_study(study: TopStudy) -> Path:
     """Writes the file where the workbench keeps its own; an earlier one of that name goes. OSError."""
     study.path.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +138,7 @@ class TopStudyScreen(ModalScreen[TopStudy | None]):
         self.query_one("#command", Static).update(command)
 
     def _command(self, study: TopStudy) -> str:
-        return shlex.join(["saetui", "study", "run", str(study.path), *setup_words(self._setup)])
+        return shlex.join(["saetui", "study", "run", *run_words(study, self._setup)])
 
     def on_input_changed(self) -> None:
         self.summarise()
