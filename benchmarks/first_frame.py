@@ -9,21 +9,17 @@ that multiply matrices, as training does, on the same cores.
 """
 
 import argparse
-import fcntl
 import os
-import pty
-import select
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks import _results
+from tests.tui.pseudo_terminal import SAETUI, PseudoTerminal
 
 REACH_FIRST_MS = 600.0
 REACH_KEY_MS = 50.0
@@ -32,64 +28,30 @@ IMPORT_S = 5.0
 """Seconds in which the busy processes have come to their products."""
 
 
-class Terminal:
-    """``saetui`` at a pseudo-terminal."""
-
-    def __init__(self, columns: int, rows: int, folder: str, model: str) -> None:
-        self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        places = {f"SAETUI_{name}": f"{folder}/{name.lower()}" for name in ("STATE", "RUNS", "CONFIG")}
-        self.begun = time.perf_counter()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "saetui", "open", "--model", model],
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            env={**os.environ, "TERM": "xterm-256color", **places},
-            start_new_session=True,
-        )
-        os.close(slave)
-
-    def read(self, seconds: float) -> bytes:
-        """What is written next; nothing after ``seconds`` of silence."""
-        if not select.select([self._master], [], [], seconds)[0]:
-            return b""
-        try:
-            return os.read(self._master, 1 << 16)
-        except OSError:  # the program is gone
-            return b""
-
-    def drain(self, quiet: float) -> None:
-        while self.read(quiet):
-            pass
-
-    def first_frame(self) -> float:
-        """Milliseconds until the panes are on the terminal."""
-        seen = b""
-        while b"prompt" not in seen:
-            new = self.read(30)
-            if not new:
-                raise SystemExit(f"no frame came: {seen[-300:].decode(errors='replace')}")
-            seen += new
-        return (time.perf_counter() - self.begun) * 1000
-
-    def key(self, key: bytes) -> float:
-        """Milliseconds from a key to the first byte after it."""
-        self.drain(0.03)
-        begun = time.perf_counter()
-        os.write(self._master, key)
-        self.read(5)
-        return (time.perf_counter() - begun) * 1000
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._master)
+def open_workbench(size: tuple[int, int], folder: str, model: str) -> PseudoTerminal:
+    places = {f"SAETUI_{name}": f"{folder}/{name.lower()}" for name in ("STATE", "RUNS", "CONFIG")}
+    return PseudoTerminal([*SAETUI, "--model", model], size, environment=places)
 
 
-def latencies(terminal: Terminal, keys: int) -> dict[str, float]:
+def first_frame(terminal: PseudoTerminal) -> float:
+    """Milliseconds until the panes are on the terminal."""
+    terminal.until("prompt", 30)
+    return (time.perf_counter() - terminal.begun) * 1000
+
+
+def key(terminal: PseudoTerminal, key: str) -> float:
+    """Milliseconds from a key to the first byte after it."""
+    while terminal.read(0.03):
+        pass
+    begun = time.perf_counter()
+    terminal.press(key)
+    terminal.read(5)
+    return (time.perf_counter() - begun) * 1000
+
+
+def latencies(terminal: PseudoTerminal, keys: int) -> dict[str, float]:
     """Of the tab key, which moves the focus: every press repaints two panes."""
-    found = [terminal.key(b"\t") for _ in range(keys)]
+    found = [key(terminal, "\t") for _ in range(keys)]
     hundredths = statistics.quantiles(found, n=100, method="inclusive")
     return {
         "p50": round(hundredths[49], 1),
@@ -129,20 +91,16 @@ def main() -> int:
     frames: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(options.runs):
-            terminal = Terminal(columns, rows, folder, options.model)
-            frames.append(terminal.first_frame())
-            terminal.close()
-        terminal = Terminal(columns, rows, folder, options.model)
-        terminal.first_frame()
-        opening = latencies(terminal, options.keys)
-        end = time.monotonic() + SETTLE_S
-        while time.monotonic() < end:
-            terminal.read(0.5)
-        settled = latencies(terminal, options.keys)
-        with busy(options.busy):
-            time.sleep(IMPORT_S)
-            training = latencies(terminal, options.keys)
-        terminal.close()
+            with open_workbench((columns, rows), folder, options.model) as terminal:
+                frames.append(first_frame(terminal))
+        with open_workbench((columns, rows), folder, options.model) as terminal:
+            first_frame(terminal)
+            opening = latencies(terminal, options.keys)
+            terminal.read_for(SETTLE_S)
+            settled = latencies(terminal, options.keys)
+            with busy(options.busy):
+                time.sleep(IMPORT_S)
+                training = latencies(terminal, options.keys)
     result = {
         "first_frame_ms": {"best": round(min(frames)), "median": round(statistics.median(frames))},
         "key_opening_ms": opening,

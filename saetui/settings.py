@@ -24,7 +24,7 @@ class Settings:
     runs: str = ""
     """Folder of the runs; empty: the XDG data folder."""
     symbols: str = "braille"
-    """What plots are drawn with: braille, block or ascii."""
+    """What plots are drawn with: braille, block or ascii; with ascii, everything else too."""
     cache_gb: float = 8.0
     """Size of the cache of corpora, activations and feature indexes, in GB."""
     keys: dict[str, str] = field(default_factory=dict[str, str])

@@ -16,12 +16,14 @@ from saetui.feature_marks import FeatureMarks
 from saetui.setup import Setup
 from saetui.tui import collector, keymap
 from saetui.tui.actions import ACTIONS, bindings
+from saetui.tui.ascii import AsciiFilter
 from saetui.tui.marks import Marks
 from saetui.tui.poller import Poller
 from saetui.tui.run_watch import RunWatch
 from saetui.tui.screens.feature import FeatureScreen
 from saetui.tui.session import Connect, Session, connect_engine
 from saetui.tui.state import StateFile
+from saetui.tui.underway import Underway
 
 if TYPE_CHECKING:
     from saetui.runs.store import Run
@@ -48,13 +50,15 @@ class Workbench(App[None]):
             self.keymap_checked = keymap.checked(self.settings.keys) if self.settings.keys else {}
         except UsageError as error:
             raise UsageError(f"{settings.settings_path()}: {error}") from None
+        if self._symbols == "ascii":
+            self._filters.append(AsciiFilter())
         self.session = Session(setup, connect)
         self.watch_runs = RunWatch(settings.runs_root())
         self.marks = Marks()
         self.census: CensusTaking | None = None
         self.feature_marks = FeatureMarks(setup)
         self.feature_screen = FeatureScreen(
-            self.session, self.watch_runs, StateFile(setup), self.feature_marks
+            self.session, self.watch_runs, StateFile(setup), self.feature_marks, self._symbols
         )
         self._live: set[str] = set()
         self._poller = Poller(self._look, lambda _: self.call_later(self._runs_changed), POLL_S)
@@ -240,8 +244,10 @@ class Workbench(App[None]):
                 f"(saetui open --model {setup['model']})"
             )
 
+        underway = Underway("judging …")
+
         def progress(message: dict[str, object]) -> None:
-            say(str(message.get("message") or "judging …"))
+            say(underway.line(message))
 
         store_judgement(run.folder, await self.session.judge(run.id, progress))
 

@@ -2,14 +2,16 @@
 
 import base64
 import os
-import shutil
 import subprocess
+from contextlib import suppress
 from typing import Protocol
 
 from saetui import settings
 
 OSC52_MAX = 74_994
 """Encoded bytes that terminals take in one OSC 52; the limit that k9s found to be safe."""
+PATIENCE_S = 0.5
+"""For tmux, whose server answers in milliseconds unless it hangs; the screen waits."""
 
 
 class _Clipboard(Protocol):
@@ -23,15 +25,25 @@ def copy(app: _Clipboard, text: str) -> str:
     ``tmux load-buffer -w`` reaches the outer terminal. OSC 52 is never acknowledged, hence the file.
     """
     path = settings.state_root() / "clipboard.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    if os.environ.get("TMUX") and shutil.which("tmux"):
+    data = text.encode("utf-8", "replace")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        kept = f"and to {path}"
+    except OSError as error:
+        kept = f"but not to {path}: {error.strerror}"
+    if os.environ.get("TMUX") and _through_tmux(data):
+        return f"copied through tmux, {kept}"
+    if len(base64.b64encode(data)) <= OSC52_MAX:
+        app.copy_to_clipboard(data.decode())
+        return f"copied (OSC 52, if your terminal takes it), {kept}"
+    return f"too long for the terminal's clipboard: not copied there, {kept}"
+
+
+def _through_tmux(data: bytes) -> bool:
+    with suppress(OSError, subprocess.TimeoutExpired):
         done = subprocess.run(
-            ["tmux", "load-buffer", "-w", "-"], input=text.encode(), capture_output=True, timeout=2
+            ["tmux", "load-buffer", "-w", "-"], input=data, capture_output=True, timeout=PATIENCE_S
         )
-        if done.returncode == 0:
-            return f"copied through tmux, and to {path}"
-    if len(base64.b64encode(text.encode())) <= OSC52_MAX:
-        app.copy_to_clipboard(text)
-        return f"copied (OSC 52, if your terminal takes it), and to {path}"
-    return f"too long for the terminal's clipboard: copied to {path}"
+        return done.returncode == 0
+    return False

@@ -153,10 +153,16 @@ def test_changes_between_grids_are_few_spans():
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.integers(0, 10**7), max_size=64), st.integers(0, 80), st.integers(0, 20), st.booleans())
-def test_histogram_draws_anything(counts, width, height, log):
+@given(
+    st.lists(st.integers(0, 10**7), max_size=64),
+    st.integers(0, 80),
+    st.integers(0, 20),
+    st.booleans(),
+    st.one_of(st.none(), st.integers(-1, 64)),
+)
+def test_histogram_draws_anything(counts, width, height, log, crosshair):
     edges = [float(i) for i in range(len(counts) + 1)]
-    grid = draw_histogram(edges, counts, width, height, "density", log=log, mark=2.0)
+    grid = draw_histogram(edges, counts, width, height, "density", log=log, mark=2.0, crosshair=crosshair)
     assert all(cell_len(row) == width for row in grid.plain().split("\n")[:height])
 
 
@@ -165,8 +171,28 @@ def test_a_single_count_is_seen_beside_a_million():
     assert rows[6][7] != " "
 
 
+def test_a_histogram_is_read_off_bin_by_bin():
+    shown = draw_histogram([0, 1, 2, 3], [70, 20, 10], 40, 10, crosshair=1)
+    assert shown.plain().startswith("1.00–2.00: 20  ≥ 30.0, 30.0 %")
+    assert "│" in shown.plain() and "log" not in shown.plain()
+
+
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.tuples(st.floats(), st.floats()), max_size=60), st.integers(0, 60), st.integers(0, 20))
-def test_scatter_draws_anything(points, width, height):
+@given(
+    st.lists(st.tuples(st.floats(), st.floats()), max_size=60),
+    st.integers(0, 60),
+    st.integers(0, 20),
+    st.one_of(st.none(), st.floats(-1, 2)),
+)
+def test_scatter_draws_anything(points, width, height, crosshair):
     groups = [Points("a", [x for x, _ in points], [y for _, y in points])]
-    draw_scatter(groups, width, height, "t", "x")
+    draw_scatter(groups, width, height, "t", "x", crosshair=crosshair)
+
+
+def test_a_scatter_is_read_off_column_by_column():
+    groups = [Points("tokens", [1.0, 1.0, 9.0], [2.0, 4.0, 7.0])]
+    at = lambda share: draw_scatter(groups, 40, 10, "t", "x", crosshair=share).plain().split("\n")[0]  # noqa: E731
+    assert "tokens 0" in at(0.5)
+    read = [at(column / 36) for column in range(37)]
+    assert sum("tokens 2, 2.00–4.00" in line for line in read) == 1
+    assert sum("tokens 1, 7.00–7.00" in line for line in read) == 1, "every point is in one column"

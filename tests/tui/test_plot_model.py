@@ -195,6 +195,13 @@ def test_crosshair_reads_values_and_the_raw_range():
     assert "[6.00…7.00]" in rows_of(model.draw(60, 8))[0]
 
 
+def test_values_under_the_crosshair_are_there_in_forty_columns():
+    lines = [Trace(n, series([1.5 + i, 2.5, 3.5]), i) for i, n in enumerate(("loss", "mse", "abc", "def"))]
+    model = PlotModel("loss", lines, log=True, smoothing=0.02, crosshair=0.0)
+    legend = rows_of(model.draw(40, 10))[0]
+    assert all(value in legend for value in ("1.50", "2.50", "3.50", "4.50")), legend
+
+
 def test_several_lines_differ_without_colour():
     lines = [Trace(name, series([i + 1.0] * 50), i) for i, name in enumerate(("loss", "mse", "l1"))]
     for symbols, signs in (("braille", "●▲■"), ("ascii", "ox+")):

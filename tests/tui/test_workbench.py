@@ -111,6 +111,28 @@ async def test_contexts_from_intervals_wider_and_still_coming() -> None:
         assert "still being read" not in str(it.screen.contexts.query_one(".facts", Static).content)
 
 
+async def test_the_histogram_is_read_off_by_the_arrows() -> None:
+    async with bench() as it:
+        await it.press("2", "right", "left")
+        assert "3.00–6.00: 3.00k  ≥ 4.00k, 33.3 %" in screen_text(it.app)
+        await it.press("escape")
+        assert "n 12.0k" in screen_text(it.app)
+
+
+async def test_what_takes_long_says_so_and_escape_gives_it_up() -> None:
+    gate = asyncio.Event()
+    async with bench(prepare=lambda engine: engine.gates.update(lens=gate), settle=False) as it:
+        await it.wait_for(lambda: "3 logit lens …" in screen_text(it.app))
+        await it.pilot.press("escape")
+        await it.wait_for(lambda: it.engine.cancelled == ["lens"])
+        await it.settle()
+        text = screen_text(it.app)
+        assert "3 logit lens ─" in text and "stopped" in text
+        gate.set()
+        await it.press("n")
+        assert "up0" in screen_text(it.app) and "stopped" not in screen_text(it.app)
+
+
 async def test_copying_a_pane_says_where_it_went(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TMUX", raising=False)
     async with bench() as it:
@@ -434,41 +456,6 @@ async def test_keys_can_be_remapped_in_the_settings(isolated_places: Path) -> No
 
 
 # -- what it looks like
-
-
-@pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
-async def test_snapshot_of_a_grafted_feature(size: tuple[int, int]) -> None:
-    async with bench(
-        size=size, prepare=lambda e: setattr(e, "store", lambda _: finished_graft().run.id)
-    ) as it:
-        await it.press("g")
-        await it.wait_for(lambda: it.line("#run-line"))
-        await it.settle()
-        check_snapshot(it.app, f"workbench-{size[0]}")
-
-
-@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-async def test_snapshot_while_the_model_loads(size: tuple[int, int]) -> None:
-    gate = asyncio.Event()
-    async with bench(size=size, prepare=lambda engine: engine.gates.update(open=gate), settle=False) as it:
-        await it.pilot.pause()
-        check_snapshot(it.app, f"workbench-loading-{size[0]}")
-
-
-async def test_snapshot_of_errors_in_every_pane() -> None:
-    error = UserError("something that cannot be, and what to do about it")
-    failing = ("probe", "contexts", "lens", "graft")
-    async with bench(prepare=lambda engine: engine.errors.update((op, error) for op in failing)) as it:
-        await it.press("g")
-        check_snapshot(it.app, "workbench-errors")
-
-
-async def test_snapshot_of_a_dead_engine() -> None:
-    async with bench(size=(80, 24)) as it:
-        it.app.session._restarted = True
-        it.engine.die()
-        await it.settle()
-        check_snapshot(it.app, "workbench-dead")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])

@@ -1,4 +1,4 @@
-"""The whole job from the keyboard on the synthetic world: look, graft, judge, split, watch, judge."""
+"""The whole job from the keyboard on the synthetic world: find, look, graft, judge, split, watch, judge."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from saetui.runs.store import LIVE, list_runs
 from saetui.setup import Setup
 from saetui.split.review import read_review
 from saetui.tui.app import Workbench
+from saetui.tui.monitor import MonitorScreen
 from saetui.tui.screens.launch import LaunchScreen
 from saetui.tui.screens.review import ReviewScreen
 from saetui.tui.selection import Selected
 from saetui.tui.session import NARROW
+from tests.tui.snapshot import screen_text
 
 TOKENS = 40_960
 """Too few for a split that holds, enough for a run that ends."""
@@ -39,6 +41,11 @@ async def test_from_the_first_screen_to_two_verdicts() -> None:
         await until(pilot, lambda: (known := screen.contexts.known_for(target)) and known.fired > 1000)
         assert all("«-»" in line for line in screen.contexts.as_text().splitlines())
 
+        await pilot.press("n")  # somewhere else, and found again by its number
+        await until(pilot, lambda: screen.selected != target)
+        await pilot.press("slash", *str(world.target), "enter")
+        await until(pilot, lambda: screen.selected == target and screen.contexts.known_for(target))
+
         await pilot.press("g")
         await until(pilot, lambda: screen.children_pane.run is not None)
         assert sum(child.share for child in screen.children_pane.children_shown) > 0.9
@@ -57,9 +64,19 @@ async def test_from_the_first_screen_to_two_verdicts() -> None:
         await pilot.press("enter")
         await until(pilot, lambda: len(list_runs(settings.runs_root())) == 2)
         run = list_runs(settings.runs_root())[0]
-        await until(pilot, lambda: run.state() not in LIVE)
+        await until(
+            pilot, lambda: "goes on when you leave" in str(screen.run_pane.query_one(".facts").render())
+        )
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, MonitorScreen) and app.screen.state is not None)
+        monitor = app.screen
+        assert isinstance(monitor, MonitorScreen)
+        await until(pilot, lambda: monitor.state not in LIVE)
         assert run.state() == "finished", run.log_path.read_text()
-        await until(pilot, lambda: "finished" in str(screen.run_pane.query_one(".facts").render()))
+        await until(pilot, lambda: "took" in screen_text(app))
+        snapshot = monitor.view.snapshot if monitor.view else None
+        assert snapshot and snapshot.status.tokens == TOKENS and len(snapshot.series["loss"]) >= 1
+        assert {probe.token for probe in snapshot.probes} == {"-"}, "the target is watched on every prompt"
         await pilot.press("v")
         await until(pilot, lambda: isinstance(app.screen, ReviewScreen) and app.screen._questions)
     split, graft = list_runs(settings.runs_root())

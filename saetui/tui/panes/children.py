@@ -16,6 +16,7 @@ from saetui.tui.run_watch import RunWatch
 from saetui.tui.selection import Selected
 from saetui.tui.session import NARROW, Progress, Session
 from saetui.tui.shell_words import command, setup_words
+from saetui.tui.underway import Underway
 from saetui.tui.widgets.context_list import ContextList
 from saetui.tui.widgets.table import Column
 from saetui.visible import visible
@@ -127,7 +128,8 @@ class ChildrenPane(Pane):
 
         async def show() -> None:
             try:
-                await self._show_run(run_id, parent)
+                with self.asking():
+                    await self._show_run(run_id, parent)
                 self.parent_feature = parent
                 self.say("")
             except UserError as error:
@@ -159,9 +161,9 @@ class ChildrenPane(Pane):
             self.run_worker(self._graft(recipe, keep), group="graft", exclusive=True)
 
     def cancel(self) -> bool:
-        """Stops the graft under way; whether there was one."""
+        """Stops the graft or the question under way; whether there was one."""
         if not self.grafting:
-            return False
+            return super().cancel()
         self.workers.cancel_group(self, "graft")
         self.grafting = False  # a worker that has not begun yet never comes to say so itself
         return True
@@ -193,9 +195,10 @@ class ChildrenPane(Pane):
             self.post_message(self.Changed())
 
     def _progress(self, what: str) -> Progress:
+        underway = Underway(what)
+
         def show(message: dict[str, Any]) -> None:
-            share = float(message.get("progress") or 0.0)
-            self.say(f"{bar(share)} {100 * share:.0f} % {message.get('message') or what}")
+            self.say(underway.line(message))
             if partial := message.get("partial"):
                 from saetui.engine.messages import decode
                 from saetui.features.results import Child
@@ -256,8 +259,3 @@ def _ending(context: Context) -> str:
 
 def boosts(child: Child) -> str:
     return " ".join(visible(row.token.strip()) for row in child.boosted[:6])
-
-
-def bar(share: float, width: int = 20) -> str:
-    done = round(max(0.0, min(share, 1.0)) * width)
-    return "━" * done + "╌" * (width - done)

@@ -11,6 +11,7 @@ from textual.widgets import Static
 
 from saetui.errors import UserError
 from saetui.quantities import percent, short
+from saetui.tui.actions import bindings
 from saetui.tui.panes.pane import Pane
 from saetui.tui.selection import Selected
 from saetui.tui.session import Session
@@ -19,6 +20,8 @@ from saetui.tui.widgets.context_list import ContextList, Section
 
 if TYPE_CHECKING:
     from saetui.features.results import Context, Contexts
+    from saetui.tui.widgets.canvas import Symbols
+    from saetui.tui.widgets.histogram import Histogram
 
 AGAIN_S = 2.0
 """Seconds between two looks at a feature while the corpus is still being read."""
@@ -33,12 +36,15 @@ WIDTHS = ((5, 4), (12, 8), (30, 12))
 class ContextsPane(Pane):
     NUMBER = 2
     TITLE = "top-activating tokens"
+    BINDINGS = bindings("values")
 
     class Known(Message):
         """The contexts of the selected feature are (better) known."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, symbols: Symbols = "braille") -> None:
         super().__init__(session)
+        self._symbols: Symbols = symbols
+        self._histogram: Histogram | None = None
         self.shown: Contexts | None = None
         self._shown_for: Selected | None = None
         self.intervals = False
@@ -77,14 +83,23 @@ class ContextsPane(Pane):
             self._show()
 
     def cancel(self) -> bool:
-        """Stops fetching all contexts and shows the top ones again; whether that was under way."""
-        if not (self.all and self.loading_now):
+        """As every pane; where all contexts were being fetched, the top ones are shown again."""
+        if not super().cancel():
             return False
-        self.workers.cancel_group(self, f"load-{self.id}")
-        self.all = False
-        self.say("")
-        self._show()
+        if self.all:
+            self.all = False
+            self.say("")
+            self._show()
         return True
+
+    def action_read(self, by: int) -> None:
+        """Walks the histogram."""
+        if self._histogram:
+            self._histogram.move(by)
+
+    def hide_crosshair(self) -> bool:
+        """Whether there was one."""
+        return self._histogram is not None and self._histogram.hide()
 
     def _look_again(self) -> None:
         if not self.loading_now and not self.all:
@@ -119,15 +134,13 @@ class ContextsPane(Pane):
             self.run_worker(self._fetch_more(self.selected), group=f"load-{self.id}", exclusive=True)
 
     async def _fetch_more(self, selected: Selected) -> None:
-        self.loading_now = True
         try:
-            await self._fetch(selected, len(self._fetched))
+            with self.asking():
+                await self._fetch(selected, len(self._fetched))
         except UserError as error:
             self.say(str(error), error=True)
         else:
             self._show()
-        finally:
-            self.loading_now = False
 
     def _show(self) -> None:
         known = self.shown
@@ -152,15 +165,16 @@ class ContextsPane(Pane):
         empty = "never fires on what was read" if known.complete else "not fired yet"
         self.query_one(ContextList).show(sections, known.max_activation, empty)
         shown = "all · a top" if self.all else "quantile intervals · i top" if self.intervals else ""
-        self.border_subtitle = shown or "top · i intervals · a all · x wider"
+        self.border_subtitle = shown or "top · i intervals · a all · x wider · ←→ values"
 
     def _show_histogram(self, known: Contexts) -> None:
         # It comes with the first feature that fires: it and its imports are nothing to wait for before.
         from saetui.tui.widgets.histogram import Histogram
 
-        if known.fired and not self.query(Histogram):
-            self.mount(Histogram(), before=self.query_one(ContextList))
-        for histogram in self.query(Histogram):
+        if known.fired and self._histogram is None:
+            self._histogram = Histogram(self._symbols)
+            self.mount(self._histogram, before=self.query_one(ContextList))
+        if histogram := self._histogram:
             histogram.display = known.fired > 0
             histogram.show(known.edges, known.histogram)
 

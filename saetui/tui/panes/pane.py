@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -17,6 +19,9 @@ from saetui.tui.shell_words import encoder_words
 
 if TYPE_CHECKING:
     from saetui.tui.session import Session
+
+SLOW_S = 0.1
+"""Seconds after which a person asks whether anything is happening."""
 
 
 class Pane(Vertical):
@@ -50,8 +55,9 @@ class Pane(Vertical):
         self.session = session
         self.border_title = f"{self.NUMBER} {self.TITLE}"
         self.selected: Selected | None = None
-        self.loading_now = False
-        """Whether an answer is awaited."""
+        self._asking = 0
+        """Answers that are awaited; a question that was overtaken ends a little after the next has begun."""
+        self._slow = False
         self._loaded: Selected | None = None
         self._marked = False
         self._message = Static("", classes="message", markup=False)
@@ -106,10 +112,42 @@ class Pane(Vertical):
         self._loaded = self.selected
         self.run_worker(self._load(self.selected), group=f"load-{self.id}", exclusive=True)
 
-    async def _load(self, selected: Selected) -> None:
-        self.loading_now = True
+    @property
+    def loading_now(self) -> bool:
+        """Whether an answer is awaited."""
+        return self._asking > 0
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Around a question to the engine: the title says so where the answer takes long enough to notice."""
+        self._asking += 1
+        timer = self.set_timer(SLOW_S, self._say_slow)
         try:
-            await self.load(selected)
+            yield
+        finally:
+            timer.stop()
+            self._asking -= 1
+            if self._slow and not self._asking:
+                self._slow = False
+                self._show_title()
+
+    def _say_slow(self) -> None:
+        self._slow = self.loading_now
+        self._show_title()
+
+    def cancel(self) -> bool:
+        """Gives up the question under way; whether there was one. The same feature is asked about again when
+        it is chosen again."""
+        if not self.loading_now:
+            return False
+        self.workers.cancel_group(self, f"load-{self.id}")
+        self.say("stopped")
+        return True
+
+    async def _load(self, selected: Selected) -> None:
+        try:
+            with self.asking():
+                await self.load(selected)
         except UserError as error:
             self._loaded = None
             self.say(str(error), error=True)
@@ -119,16 +157,18 @@ class Pane(Vertical):
                 raise
         else:
             self.say("")
-        finally:
-            self.loading_now = False
 
     def mark(self, active: bool) -> None:
-        """Reverses the title of the pane with the focus. By markup rather than by a class or a style: either
-        would have every widget inside drawn anew, at every move of the focus."""
+        """Brackets and reverses the title of the pane with the focus."""
         if active != self._marked:
             self._marked = active
-            title = f"{self.NUMBER} {self.TITLE}"
-            self.border_title = f"[bold reverse]{title}[/]" if active else title
+            self._show_title()
+
+    def _show_title(self) -> None:
+        """By markup rather than by a class or a style: either would have every widget inside drawn anew, at
+        every move of the focus."""
+        title = f"{self.NUMBER} {self.TITLE}" + (" …" if self._slow else "")
+        self.border_title = rf"[bold reverse]\[{title}][/]" if self._marked else title
 
     def say(self, line: str, error: bool = False) -> None:
         """One line at the top of the pane; empty takes it away."""

@@ -107,8 +107,9 @@ class PaneGrid(Vertical):
         tabs = Text()
         for pane in self.panes:
             here = self.active == pane.NUMBER
+            title = f"{pane.NUMBER} {pane.TITLE}"
             tabs.append(
-                f" {pane.NUMBER} {pane.TITLE} ",
+                f"[{title}]" if here else f" {title} ",
                 Style(reverse=here, meta={"@click": f"screen.pane({pane.NUMBER})"}),
             )
             tabs.append(" ")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from saetui.runs.status import RunStatus
     from saetui.runs.store import Run
     from saetui.tui.run_follower import RunFollower, Snapshot
+    from saetui.tui.widgets.canvas import Symbols
 
 PLOTS = {"loss": "loss", "fvu": "FVU"}
 NONE = "no runs yet: s launches a wide split of the selected feature, g grafts it"
@@ -51,8 +52,9 @@ class RunPane(Pane, can_focus=True):
             super().__init__()
             self.run = run
 
-    def __init__(self, session: Session, watch: RunWatch) -> None:
+    def __init__(self, session: Session, watch: RunWatch, symbols: Symbols = "braille") -> None:
         super().__init__(session)
+        self._symbols: Symbols = symbols
         self._watch = watch
         self._wanted: Run | None = None
         self._follower: RunFollower | None = None
@@ -123,7 +125,9 @@ class RunPane(Pane, can_focus=True):
         from saetui.tui.widgets.plot_model import PlotModel, Trace
 
         if not self.query(LinePlot):
-            self.mount(*(LinePlot(PlotModel(title), id=name) for name, title in PLOTS.items()))
+            self.mount(
+                *(LinePlot(PlotModel(title, symbols=self._symbols), id=name) for name, title in PLOTS.items())
+            )
         self.query_one(".facts", Static).update(facts(snapshot.status))
         total = snapshot.status.tokens_total
         for name in PLOTS:
@@ -171,5 +175,6 @@ def facts(status: RunStatus) -> str:
     elif status.state in ("queued", "running"):
         lines.append("enter opens the monitor; it goes on when you leave")
     else:
-        lines.append("enter opens the monitor")
+        judged = "v judges it · " if status.state == "finished" else ""
+        lines.append(f"{judged}enter opens the monitor")
     return "\n".join(lines)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from saetui.split.recipe import SplitRecipe
     from saetui.tui.app import Workbench
     from saetui.tui.screens.census import Chosen
+    from saetui.tui.widgets.canvas import Symbols
 
 
 class FeatureScreen(Screen[None]):
@@ -48,9 +49,17 @@ class FeatureScreen(Screen[None]):
     # Textual's own paints the whole screen anew when the focus moves; the two widgets concerned do that.
     focused = Reactive[Widget | None](None, repaint=False)
 
-    def __init__(self, session: Session, watch: RunWatch, memory: StateFile, marks: FeatureMarks) -> None:
+    def __init__(
+        self,
+        session: Session,
+        watch: RunWatch,
+        memory: StateFile,
+        marks: FeatureMarks,
+        symbols: Symbols = "braille",
+    ) -> None:
         super().__init__()
         self.session = session
+        self._symbols: Symbols = symbols
         self._watch = watch
         self._memory = memory
         self._marks = marks
@@ -61,10 +70,10 @@ class FeatureScreen(Screen[None]):
         self.prompt = PromptPane(
             session, self.state.prompt or session.prompts[0], self.state.beside, self.state.leading
         )
-        self.contexts = ContextsPane(session)
+        self.contexts = ContextsPane(session, symbols)
         self.lens = LensPane(session)
         self.children_pane = ChildrenPane(session, watch)
-        self.run_pane = RunPane(session, watch)
+        self.run_pane = RunPane(session, watch, symbols)
         self.grid = PaneGrid(
             ((self.prompt, self.contexts), (self.lens, self.children_pane), (self.run_pane,)),
             self.state.pane,
@@ -255,7 +264,7 @@ class FeatureScreen(Screen[None]):
         if len(visited := self.history.recent(2)) < 2:
             self.notify("select a second feature first, e.g. a child of this one: a pair takes two")
             return
-        self.app.push_screen(PairScreen(self.session, visited[1], visited[0]))
+        self.app.push_screen(PairScreen(self.session, visited[1], visited[0], self._symbols))
 
     def action_graft(self) -> None:
         if (recipes := self._recipes("graft")) is not None:
@@ -321,13 +330,14 @@ class FeatureScreen(Screen[None]):
         self.show_hint()
 
     def action_cancel(self) -> None:
-        """Escape undoes the nearest thing: a graft under way, the zoom, the writing of a prompt."""
-        if self.children_pane.cancel() or self.contexts.cancel():
+        """Escape undoes the nearest thing: what the engine was asked, the zoom, a crosshair, the writing of a
+        prompt."""
+        if any([pane.cancel() for pane in self.panes]):
             return
         if self.grid.zoomed:
             self.grid.zoomed = False
-            return
-        self.grid.active_pane.focus_main()
+        elif not self.contexts.hide_crosshair():
+            self.grid.active_pane.focus_main()
 
     def action_copy(self) -> None:
         from saetui.tui.clipboard import copy
@@ -430,7 +440,7 @@ class FeatureScreen(Screen[None]):
             self.remember(hinted=True)
         hint.display = not self.state.hinted
         if hint.display and hint.content != (
-            step := first_steps(self.session, self.children_pane, self.grid.active)
+            step := first_steps(self.session, self.selected, self.children_pane, self.grid.active)
         ):
             hint.update(step)
 

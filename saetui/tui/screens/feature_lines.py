@@ -26,7 +26,7 @@ def feature_line(session: Session, selected: Selected, known: Contexts | None, b
     return "   ".join(parts)
 
 
-def first_steps(session: Session, children: ChildrenPane, active: int) -> str:
+def first_steps(session: Session, selected: Selected, children: ChildrenPane, active: int) -> str:
     """The next step for someone who has not yet come to a verdict and is in pane ``active``."""
     if session.state.phase in (Phase.DIED, Phase.REFUSED):
         return "Nothing is lost: what the panes show is from before."
@@ -38,6 +38,8 @@ def first_steps(session: Session, children: ChildrenPane, active: int) -> str:
         if active != children.NUMBER:
             return f"{children.NUMBER} goes to the children; v judges: did the feature split?"
         return "↑↓ walks the children, enter looks at one. Then v judges: did the feature split?"
+    if selected.feature != session.target:
+        return "g splits this feature now, in seconds. t goes back to the one that fires in several contexts."
     return (
         "This feature fires in several contexts (2) and on several prompts (1). g splits it now, in seconds."
     )

@@ -16,6 +16,8 @@ from saetui.tui.key_line import KeyLine
 from saetui.tui.selection import Selected
 from saetui.tui.session import NARROW, Session
 from saetui.tui.shell_words import command, setup_words
+from saetui.tui.underway import Underway
+from saetui.tui.widgets.canvas import Symbols
 from saetui.tui.widgets.scatter import Points, Scatter
 from saetui.tui.widgets.table import Column, Table
 from saetui.visible import tail, visible
@@ -36,10 +38,13 @@ class PairScreen(Screen[None]):
     PairScreen Scatter { height: 40%; margin: 1 1 0 1; }
     PairScreen Table { height: 1fr; margin: 1 1 0 1; }
     """
-    BINDINGS = bindings("pair")
+    BINDINGS = bindings("pair", "values")
 
-    def __init__(self, session: Session, first: Selected, second: Selected) -> None:
+    def __init__(
+        self, session: Session, first: Selected, second: Selected, symbols: Symbols = "braille"
+    ) -> None:
         super().__init__()
+        self._symbols: Symbols = symbols
         self.session, self.first, self.second = session, first, second
         self.found: Pair | None = None
         self.only: Selected | None = None
@@ -54,7 +59,7 @@ class PairScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield Static("reading held-out text …", id="pair-said", markup=False)
-        yield Scatter()
+        yield Scatter(self._symbols)
         yield Table[Any](
             [
                 Column(self._called(self.first), lambda c: f"{c.first[c.center]:.2f}",
@@ -79,8 +84,9 @@ class PairScreen(Screen[None]):
     async def read(self) -> None:
         said = self.query_one("#pair-said", Static)
         try:
+            underway = Underway("reading held-out text …")
             found = await self.session.pair(
-                self.first, self.second, lambda message: said.update(str(message.get("message", "")))
+                self.first, self.second, lambda message: said.update(underway.line(message))
             )
         except UserError as error:
             said.update(str(error))
@@ -158,8 +164,13 @@ class PairScreen(Screen[None]):
                 words.append(shlex.join([flag, place]))
         return [" ".join(words)]
 
+    def action_read(self, by: int) -> None:
+        """Walks the scatter."""
+        self.query_one(Scatter).move(by)
+
     def action_close_pair(self) -> None:
-        self.dismiss()
+        if not self.query_one(Scatter).hide():
+            self.dismiss()
 
 
 def _before(context: PairContext) -> str:

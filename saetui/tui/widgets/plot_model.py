@@ -324,18 +324,18 @@ class _Drawing:
     def _draw_legend(self) -> None:
         model, width = self.model, self.grid.width
         at = model.crosshair if self.has_data else None
-        title = self.axis.label(at) if at is not None else model.title
-        if at is not None and width >= 30:
-            title = f"{model.title} @ {title}"
         flags = self._flags()
         entries = [
             (trace, *self._entry(trace, k, at)) for k, trace in enumerate(model.traces) if len(trace.series)
         ]
         # The richest legend that fits: labels, values and ranges; then less and less of them. Under the
-        # crosshair values matter more than labels.
-        levels = ("lvr", "lv", "l1", "l", "l-", "1", "-") if at is None else ("lvr", "lv", "v", "v-", "-")
-        parts, gap = [(title, "title")], 2
-        for level in levels:
+        # crosshair values matter more than labels, flags and the title.
+        titles, levels = [model.title], ["lvr", "lv", "l1", "l", "l-", "1", "-"]
+        if at is not None:
+            where = f"@ {self.axis.label(at)}"
+            titles, levels = [f"{model.title} {where}".lstrip(), where], ["lvr", "lv", "v", "v-"]
+        parts, gap = [(titles[-1], "title")], 2
+        for title, level in ((title, level) for title in titles for level in levels):
             gap = 1 if "-" in level else 2
             parts = [(title, "title")]
             for k, (trace, value, span) in enumerate(entries):
@@ -346,7 +346,7 @@ class _Drawing:
                 text = " ".join(filter(None, (named, shown, f"[{span}]" if span and "r" in level else "")))
                 parts.append((text, f"series-{trace.colour % COUNT}"))
             used = sum(cell_len(text) for text, _ in parts) + gap * (len(parts) - 1)
-            if used + (len(flags) + 2 if flags and "v" in level else 0) <= width:
+            if used + (len(flags) + 2 if flags and "v" in level and at is None else 0) <= width:
                 break
         x = 0
         for text, style in parts:
