@@ -36,10 +36,14 @@ _SAMPLE = (
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device that a person named; ``auto`` is the first GPU where there is one.
+    """The device that a person named; ``auto`` is the first GPU where there is one. Of several
+    (``cuda:0,cuda:1``) the first, if all of them are there.
 
     UserError where a GPU is asked for and there is none, UsageError for an unknown name.
     """
+    if "," in name:
+        first, *_ = [resolve_device(part.strip()) for part in name.split(",")]
+        return first
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

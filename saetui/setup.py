@@ -23,7 +23,13 @@ class Setup:
     seq_len: int | None = None
     """Tokens in a row, BOS included. None: the embedded world's, or 128."""
     device: str = "auto"
-    """``auto`` | ``cpu`` | ``cuda`` | ``cuda:1`` …"""
+    """``auto`` | ``cpu`` | ``cuda`` | ``cuda:1`` … or several, ``cuda:0,cuda:1``: a wide run trains on all of
+    them together, a study has a run on each, and everything else uses the first."""
+
+    @property
+    def devices(self) -> list[str]:
+        """The names in ``device``, one at least."""
+        return [name.strip() for name in self.device.split(",")]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

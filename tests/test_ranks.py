@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from saetui.errors import UserError
+from saetui.runs.ranks import Ranks
 from saetui.sae.sae import SAE
 from saetui.split.data import ShuffledActivations
 from saetui.split.filtered import FilteredRows, WaitEnded
-from saetui.split.ranks import Ranks
 from saetui.split.recipe import SplitRecipe
 from saetui.split.shared_pieces import SharedPieces
 from saetui.split.trainer import Trainer

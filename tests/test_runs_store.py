@@ -260,12 +260,13 @@ def test_the_dead_do_not_stand_in_the_queue(tmp_path: Path) -> None:
     assert queues[2].take() is None
     device = queues[1].take()
     assert device is not None
+    (device,) = device
     queues[1].leave()
     assert queues[2].ahead() == 0 and queues[2].take() is None  # its turn, but the device is in use
     os.close(device)
     last = queues[2].take()
     assert last is not None
-    for fd in (fds[1], fds[2], last):
+    for fd in (fds[1], fds[2], *last):
         os.close(fd)
 
 

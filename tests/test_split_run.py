@@ -239,8 +239,8 @@ def test_a_run_on_a_gpu_records_the_memory_that_it_took(monkeypatch: pytest.Monk
         return 3 * 2**30
 
     monkeypatch.setattr("torch.cuda.max_memory_reserved", reserved)
-    assert wide.gpu_memory(torch.device("cuda:1")) == {"gpu_memory": 3 * 2**30}
-    assert wide.gpu_memory(torch.device("cpu")) == {} and asked == [torch.device("cuda:1")]
+    assert wide.gpu_load(torch.device("cuda:1")) == {"gpu_memory": 3 * 2**30}
+    assert wide.gpu_load(torch.device("cpu")) == {} and asked == [torch.device("cuda:1")]
 
 
 def test_the_graft_command_lists_children_and_keeps_a_run(setup: Setup, isolated_places: Path) -> None:

@@ -23,7 +23,12 @@ _SETUP = (
     ),
     click.option("--dataset", default="", help="hub name, file or folder  [default: the world's own corpus]"),
     click.option("--seq-len", type=int, default=None, help="tokens in a row, BOS included"),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="auto, cpu, cuda:1 … or several: cuda:0,cuda:1",
+    ),
 )
 
 

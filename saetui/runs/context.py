@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self
 
@@ -43,8 +45,7 @@ class RunContext:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._metrics = Journal(run.metrics_path)
-        self._events = Journal(run.events_path)
+        self._open()
         self._asked: Control = "go"
         self._next_look = 0.0
 
@@ -133,6 +134,19 @@ class RunContext:
             self._metrics.append(kind="resumed", tokens=tokens)
             self.event("resumed", tokens=tokens, checkpoint=used)
         return (found[1], found[2]) if found else None
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Leaves the reports to another process for as long as the body takes: a run has one writer."""
+        self.close()
+        try:
+            yield
+        finally:
+            self._open()
+
+    def _open(self) -> None:
+        self._metrics = Journal(self.run.metrics_path)
+        self._events = Journal(self.run.events_path)
 
     def close(self) -> None:
         self._metrics.close()

@@ -15,20 +15,22 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 from saetui.errors import UserError
 from saetui.priority import RUN, give_way
 from saetui.runs import checkpoint, lock
 from saetui.runs.context import RunContext, RunPaused, RunStopped
-from saetui.runs.files import DISK_FULL
+from saetui.runs.failure import failure_line
 from saetui.runs.launcher import claim
 from saetui.runs.queue import DeviceQueue
 from saetui.runs.store import HEARTBEAT_S, Run, State
+from saetui.setup import Setup
 
 TRAINERS = {"split": "saetui.split.wide:run", "graft": "saetui.split.graft_run:run"}
 """The trainer of each kind of run: a function of a ``RunContext`` that returns when it is done."""
+SPREADING = {"split"}
+"""Kinds whose trainer works on several devices together, in a process on each."""
 
 _WAIT_S = 0.25
 
@@ -66,29 +68,31 @@ def main(arguments: list[str] | None = None) -> int:
 def _work(context: RunContext, at_once: int) -> tuple[State, str | None]:
     """Runs the trainer when it is its turn; how that ended, and a line about it where it failed."""
     queue = DeviceQueue(context.run, at_once)
-    if at_once > 1:  # each its part of the cores, or they would be in each other's way
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // at_once)))
+    devices = Setup.from_dict(context.manifest.setup).devices if context.manifest.kind in SPREADING else [""]
+    processes = at_once * len(devices)
+    if processes > 1:  # each its part of the cores, or they would be in each other's way
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     try:
         with contextlib.suppress(OSError):  # gone since: then relative names find nothing, and say so
             os.chdir(context.manifest.cwd)
         if not _wait_for_turn(context, queue):
             context.leave(context.control())
         context.event("running", pid=os.getpid())
-        _trainer(context.manifest.kind)(context)
+        name = _trainer(context.manifest.kind)
+        if len(devices) > 1:
+            from saetui.runs.spread import spread
+
+            return spread(context, name, devices)
+        module, _, function = name.partition(":")
+        getattr(importlib.import_module(module), function)(context)
     except RunStopped:
         return "stopped", None
     except RunPaused:
         return "paused", None
-    except UserError as error:
-        return "failed", str(error)
-    except OSError as error:
-        traceback.print_exc()
-        if error.errno in DISK_FULL:
-            return "failed", f"no room to write ({error.strerror}); make room and resume the run"
-        return "failed", _one_line(error)
     except Exception as error:
-        traceback.print_exc()
-        return "failed", _one_line(error)
+        if not isinstance(error, UserError):
+            traceback.print_exc()
+        return "failed", failure_line(error)
     finally:
         queue.leave()
     return "finished", None
@@ -97,23 +101,18 @@ def _work(context: RunContext, at_once: int) -> tuple[State, str | None]:
 def _wait_for_turn(context: RunContext, queue: DeviceQueue) -> bool:
     """Waits until the run has its device; False where it was asked to leave before."""
     while context.control() == "go":
-        if (fd := queue.take()) is not None:
-            lock.keep_from_forks(fd)  # held until this process ends
+        if (held := queue.take()) is not None:
+            for fd in held:
+                lock.keep_from_forks(fd)  # held until this process ends
             return True
         time.sleep(_WAIT_S)
     return False
 
 
-def _trainer(kind: str) -> Callable[[RunContext], None]:
+def _trainer(kind: str) -> str:
     if kind not in TRAINERS:
         raise UserError(f"a run of kind {kind!r} is not known; known are {', '.join(TRAINERS)}")
-    module, _, name = TRAINERS[kind].partition(":")
-    return getattr(importlib.import_module(module), name)
-
-
-def _one_line(error: BaseException) -> str:
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}; the traceback is in worker.log"
+    return TRAINERS[kind]
 
 
 def _beat(path: Path) -> None:

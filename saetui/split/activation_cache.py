@@ -38,6 +38,8 @@ from saetui.split.recipe import SplitRecipe
 
 PATIENCE_S = 60.0
 """Longest wait for a piece that another run is computing; then this run computes it for itself."""
+WEIGHED = 4
+"""Pieces computed and stored on a GPU until it is clear which of the two takes longer."""
 TURNS = 8
 """Pieces of a set that may be computed at once: by the ranks of a run, or by runs at different places."""
 
@@ -63,6 +65,7 @@ class ActivationCache:
         self._root = root or cache_root() / "activations"
         self.folder = self._root / pieces.key()
         self._limit = int(load_settings().cache_gb * 1e9 / 2)
+        self._seconds: list[tuple[float, float]] = []
         self._used: BinaryIO | None = None
         self._storing = self._limit > 0 and self._open()
         if self._storing:
@@ -77,9 +80,12 @@ class ActivationCache:
         with self._turn(number, poll) as mine:
             if piece := self._load(number):
                 return piece
+            begun = time.perf_counter()
             piece = self._pieces.read(number, poll)
+            computed = time.perf_counter()
             if mine and piece.rows and piece.computed:  # else the feature index has it
                 self._store(number, piece)
+                self._weigh(computed - begun, time.perf_counter() - computed)
         return piece
 
     def _open(self) -> bool:
@@ -144,6 +150,16 @@ class ActivationCache:
             why = f"{self.folder}: {error.strerror}"
         self._storing = False
         self._say(f"{why}; the run goes on, with activations from here on computed and not kept")
+
+    def _weigh(self, computing: float, storing: float) -> None:
+        """Stops storing where the model is faster than the disk. On a CPU it never is."""
+        if self.device.type == "cpu":
+            return
+        self._seconds.append((computing, storing))
+        computing, storing = (min(column) for column in zip(*self._seconds, strict=True))
+        if len(self._seconds) >= WEIGHED and storing > computing and self._storing:
+            self._storing = False
+            self._say("the language model is faster than the disk: activations from here on are not kept")
 
     def _make_room(self, size: int) -> bool:
         """Removes what was used longest ago, but no set in use, until ``size`` more bytes fit."""

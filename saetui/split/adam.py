@@ -36,8 +36,8 @@ class FusedAdam:
         }
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
-        """One update of every weight."""
+    def step(self, lr: float | Tensor) -> None:
+        """One update of every weight; ``lr`` may be 0-d, on the weights' device."""
         states = [self.state[weight] for weight in self.weights]
         steps = [state["step"] for state in states]
         torch._foreach_add_(steps, 1)  # pyright: ignore[reportPrivateImportUsage]

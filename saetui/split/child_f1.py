@@ -22,6 +22,8 @@ OCCURRENCES = 1_000
 """Of the token, at most: a row of this many activations is encoded at every evaluation."""
 OTHERS = 8_192
 """Tokens on which the features' activation elsewhere is measured."""
+AT_ONCE = 1_024
+"""Tokens encoded at a time: a wide dictionary's activations are many."""
 SCANNED_ROWS = 8_192
 """Held-out rows in which they are sought, at most: a corpus may be built only as far as it is read."""
 _ROWS_AT_ONCE = 512
@@ -100,7 +102,8 @@ class ChildContexts:
         those that may be one (a graft's children); None: any."""
         f = encode(self.x).float()
         on = self.frequency * f.mean(0)
-        off = (1 - self.frequency) * encode(self.others).float().mean(0)
+        elsewhere = sum(encode(part).float().sum(0) for part in self.others.split(AT_ONCE)) / len(self.others)
+        off = (1 - self.frequency) * elsewhere
         may_be = np.ones(f.shape[1], bool)
         if features is not None:
             may_be[:] = False

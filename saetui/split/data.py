@@ -12,11 +12,14 @@ from saetui.sae.sae import SAE
 from saetui.split.filtered import Piece, Pieces, Poll
 from saetui.split.loss import narrow_sae
 from saetui.split.recipe import SplitRecipe
+from saetui.split.stopwatch import wait_for
 
 SCAN_LIMIT = 4_000_000
 """Tokens read without one that the filter keeps before it is called an error."""
 SCAN_RATIO = 8
 """A block is closed early, to get on with training, once so many times its size has been read for it."""
+STORED = torch.float16
+"""What pieces and blocks are held in."""
 POLL_S = 0.5
 """Seconds between two polls of a long wait."""
 
@@ -95,11 +98,11 @@ class ShuffledActivations:
         mixed = recipe.data == "filtered" and recipe.granularity == "mixed"
         self._narrow = narrow_sae(recipe, narrow).to(pieces.device) if mixed else None
         self._generator = torch.Generator().manual_seed(recipe.seed + 1)  # initialisation has the seed itself
-        empty = torch.empty(0, pieces.d_in, dtype=torch.float16, device=pieces.device)
+        empty = torch.empty(0, pieces.d_in, dtype=STORED, device=pieces.device)
         self._block, self._hot = empty, empty
         self._rest = empty
         """What the last block left of the piece that it ended in."""
-        self._order = torch.empty(0, dtype=torch.long)
+        self._order = torch.empty(0, dtype=torch.long, device=pieces.device)
         self._cursor = 0
         self._passes = 0
         self._blocks = 0
@@ -141,7 +144,7 @@ class ShuffledActivations:
                 self._shuffle()
             else:
                 self._fill(n, poll)
-        indices = self._order[self._cursor : self._cursor + n].to(self._block.device)
+        indices = self._order[self._cursor : self._cursor + n]
         self._cursor += n
         return self._block[indices].float()
 
@@ -164,20 +167,27 @@ class ShuffledActivations:
             setattr(self, f"_{name}", state.values[name])
 
     def _shuffle(self) -> None:
-        self._order = torch.randperm(len(self._block), generator=self._generator)
+        # On the device as a whole: moving a part of it for every batch would wait for the GPU every time.
+        self._order = torch.randperm(len(self._block), generator=self._generator).to(self._block.device)
         self._cursor = 0
         self._passes += 1
 
     def _fill(self, n: int, poll: Poll) -> None:
         """Collects the next block, of at least ``n`` tokens; ``self`` changes once it is whole."""
+        wait_for(self._pieces.device)
         start, start_cpu = time.perf_counter(), time.process_time()
         polled = start
         recipe, pieces = self._recipe, self._pieces
         size = max(n, recipe.buffer_tokens >> max(0, 3 - self._blocks))
-        size -= round(size * recipe.mixed_share) if self._narrow else 0
-        chunks = [self._block[self._order[self._cursor :].to(self._block.device)]]  # left from the last block
+        share = recipe.mixed_share if self._narrow else 0.0
+        size -= round(size * share)
+        self._drop_used()
+        room = max(size, len(self._block))
+        room += _drawn(room, share)
+        block = torch.empty(room, pieces.d_in, dtype=STORED, device=pieces.device)
+        block[: len(self._block)] = self._block
         hot_chunks = [self._hot]
-        have, hot, rest, number = len(chunks[0]), len(self._hot), self._rest, self._piece
+        have, hot, rest, number = len(self._block), len(self._hot), self._rest, self._piece
         read, computed, kept, ends, strongest = 0, 0, 0, 0, 0.0
 
         def poll_now_and_then(more: int) -> None:
@@ -187,9 +197,10 @@ class ShuffledActivations:
                 polled = time.perf_counter()
 
         while True:
-            chunks.append(rest[: max(0, size - have)])
-            have += len(chunks[-1])
-            rest = rest[len(chunks[-1]) :]
+            taken = rest[: max(0, size - have)]
+            block[have : have + len(taken)] = taken
+            have += len(taken)
+            rest = rest[len(taken) :]
             enough = have >= size or (read > SCAN_RATIO * size and have >= n)
             if enough and (hot or not self._narrow):
                 break
@@ -211,10 +222,11 @@ class ShuffledActivations:
                 self._check_kept(hot if self._narrow else kept, read, strongest)
         if self._narrow:
             self._hot = torch.cat(hot_chunks)[-recipe.buffer_tokens // 4 :]
-            drawn = round(have * recipe.mixed_share / (1 - recipe.mixed_share))
+            drawn = _drawn(have, share)
             indices = torch.randint(len(self._hot), (drawn,), generator=self._generator)
-            chunks.append(self._hot[indices.to(self._hot.device)])
-        self._block, self._rest, self._piece = torch.cat(chunks), rest.clone(), number
+            block[have : have + drawn] = self._hot[indices.to(self._hot.device)]
+            have += drawn
+        self._block, self._rest, self._piece = block[:have], rest.clone(), number
         self._tokens_read += read
         self._tokens_computed += computed
         self._tokens_kept += kept
@@ -223,6 +235,12 @@ class ShuffledActivations:
         self._shuffle()
         self._seconds += time.perf_counter() - start
         self._cpu_seconds += time.process_time() - start_cpu
+
+    def _drop_used(self) -> None:
+        """Leaves of the block what has not been handed out, so that no two blocks are held."""
+        self._block = self._block[self._order[self._cursor :]]
+        self._order = torch.arange(len(self._block), device=self._block.device)
+        self._cursor = 0
 
     @torch.no_grad()
     def _firing(self, piece: Piece) -> tuple[Tensor, float]:
@@ -238,6 +256,11 @@ class ShuffledActivations:
             raise UserError(f"{rows.name} has no rows")
         if kept == 0:
             raise UserError(nothing_fires(rows.name, recipe.target, recipe.threshold, read, strongest))
+
+
+def _drawn(others: int, share: float) -> int:
+    """How many tokens make up ``share`` of a block of which ``others`` are the rest."""
+    return round(others * share / (1 - share))
 
 
 _TENSORS = ("block", "order", "hot", "rest")

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from saetui.corpus.rows import TokenRows
@@ -146,8 +148,18 @@ class FilteredRows:
 def activations(lm: LanguageModel, tokens: Any, bos: bool) -> Tensor:
     """Activations ``[rows, positions, d_in]`` of integer ``tokens`` (NumPy, ``[rows, seq]``), without the BOS
     position where there is one."""
-    x = lm.activations(torch.from_numpy(tokens.astype("int64")).to(lm.device))
+    x = lm.activations(on_device(tokens, lm.device))
     return x[:, 1:] if bos else x
+
+
+def on_device(tokens: NDArray[np.integer], device: torch.device) -> Tensor:
+    """``tokens``, uint16 or int32, as int64 on ``device``, moved there in their own size; a GPU is not waited
+    for."""
+    signed = np.ascontiguousarray(tokens).view(f"int{8 * tokens.itemsize}")  # torch's uint16 can do little
+    moved = torch.from_numpy(signed)
+    moved = moved.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else moved.to(device)
+    wide = moved.long()
+    return wide.bitwise_and_(0xFFFF) if tokens.dtype == np.uint16 else wide
 
 
 def _reading(narrow: SAE, target: int) -> str:

@@ -10,7 +10,8 @@ differ in their last bits, and find none of each other's activations in the cach
 
 import json
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def use_matmul(engine: str) -> None:
     torch.backends.mkldnn.matmul.fp32_precision = (  # pyright: ignore[reportAttributeAccessIssue]
         "bf16" if engine == "onednn" else "none"
     )
+
+
+@contextmanager
+def gpu_products(precision: str) -> Iterator[None]:
+    """fp32 products on a GPU in ``tf32`` (inputs rounded to 10 bits, on tensor cores) or ``ieee``."""
+    matmul = torch.backends.cuda.matmul
+    before, matmul.fp32_precision = matmul.fp32_precision, precision  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def choose_matmul(rows: int, d_in: int, d_sae: int) -> Matmul:

@@ -12,7 +12,7 @@ Granularity = Literal["row", "token", "mixed"]
 Loss = Literal["standard", "target_zeroed", "residual"]
 Reduction = Literal["mean", "sum"]
 DecoderNorm = Literal["unit", "free"]
-Dtype = Literal["float32", "bfloat16"]
+Dtype = Literal["float32", "tf32", "bfloat16"]
 
 
 def option(default: Any, help: str, group: str, **limits: float) -> Any:
@@ -126,7 +126,7 @@ class SplitRecipe(_Recipe):
     checkpoint_every: int = option(1_000_000, "tokens between checkpoints", "cadence", gt=0)
     dtype: Dtype = option(
         "float32",
-        "dtype of the matrix products, the language model's too (master weights are always float32)",
+        "dtype of the matrix products, the language model's too (master weights are float32; tf32: on a GPU)",
         "cadence",
     )
 

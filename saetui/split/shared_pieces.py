@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from saetui.errors import UserError
+from saetui.runs.ranks import Ranks
 from saetui.split.filtered import Piece, Pieces, Poll, WaitEnded
-from saetui.split.ranks import Ranks
 
 
 @dataclass(frozen=True)

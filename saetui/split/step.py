@@ -18,14 +18,16 @@ from torch import Tensor
 
 from saetui.sae.sae import SAE
 from saetui.split.adam import FusedAdam
+from saetui.split.cuda_graph import Number
+from saetui.split.matmul import gpu_products
 from saetui.split.recipe import DecoderNorm, Dtype, Reduction
 from saetui.split.sparse import SparseOperators, sparse_operators, without_parallel
 
 # Share of active features below which the sparse path is the faster one, and above which it no longer is.
 # On a CPU core the two are equal at 0.13 (256 → 2048, batch 2048, fp32; dense products in bf16 take half as
 # long); the gap keeps a noisy share from switching back and forth.
-SPARSE_BELOW = {"float32": 0.10, "bfloat16": 0.05}
-DENSE_ABOVE = {"float32": 0.13, "bfloat16": 0.065}
+SPARSE_BELOW = {"float32": 0.10, "tf32": 0.10, "bfloat16": 0.05}
+DENSE_ABOVE = {"float32": 0.13, "tf32": 0.13, "bfloat16": 0.065}
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class TrainStep:
         self.adam = FusedAdam([self.weights[n] for n in trained], [self.grads[n] for n in trained], betas)
 
         d_in = self.W_dec.shape[1]
-        self._dtype = getattr(torch, dtype)
+        self._products = "tf32" if dtype == "tf32" else "ieee"
+        self._dtype = torch.bfloat16 if dtype == "bfloat16" else torch.float32
         self._sparse_below, self._dense_above = SPARSE_BELOW[dtype], DENSE_ABOVE[dtype]
         self._can_be_sparse = self.device.type == "cpu"
         self.sparse = False
@@ -109,20 +112,22 @@ class TrainStep:
         self._dense: tuple[Tensor, Tensor] | None = None
         """``[rows, d_sae]`` twice, held while steps are dense."""
 
-    def __call__(self, x: Tensor, y: Tensor, *, lr: float, l1_coeff: float) -> StepStats:
-        """One update from activations ``x [rows, d_in]`` towards ``y`` (same shape), fp32."""
+    def __call__(self, x: Tensor, y: Tensor, *, lr: Number, l1_coeff: Number) -> StepStats:
+        """One update from activations ``x [rows, d_in]`` towards ``y`` (same shape), fp32. Nothing is read
+        back from a GPU, where the numbers may be tensors."""
         stats = self.gradients(x, y, l1_coeff)
         self.update(lr)
         return stats
 
     @torch.no_grad()
-    def gradients(self, x: Tensor, y: Tensor, l1_coeff: float) -> StepStats:
+    def gradients(self, x: Tensor, y: Tensor, l1_coeff: Number) -> StepStats:
         """Fills ``grads``; the weights stay."""
         l1_weight = l1_coeff if self.l1_reduction == "sum" else l1_coeff / self.batch_size
         norms = self.W_dec.norm(dim=1) if self.decoder_norm == "free" else None
         torch.sub(x, self.b_dec, out=self._x)
         path = self._sparse_gradients if self.sparse else self._dense_gradients
-        stats, sums = path(y, l1_weight, norms)
+        with gpu_products(self._products):
+            stats, sums = path(y, l1_weight, norms)
         if norms is not None:  # d/dW_dec of l1_weight · Σ_f sums_f |W_dec[f]|
             self.grads["W_dec"].addcmul_(self.W_dec, (l1_weight * sums / norms).unsqueeze(1))
         if self._add_up is not None:
@@ -133,7 +138,7 @@ class TrainStep:
         return stats
 
     @torch.no_grad()
-    def update(self, lr: float) -> None:
+    def update(self, lr: Number) -> None:
         """Adam's update from ``grads``, and the decoder's norm."""
         self.adam.step(lr)
         if self.decoder_norm == "unit":
@@ -187,7 +192,9 @@ class TrainStep:
     def _master(self, weight: Tensor) -> Tensor:
         return weight.detach().to(self.device, torch.float32).clone(memory_format=torch.contiguous_format)
 
-    def _dense_gradients(self, y: Tensor, l1_weight: float, norms: Tensor | None) -> tuple[StepStats, Tensor]:
+    def _dense_gradients(
+        self, y: Tensor, l1_weight: Number, norms: Tensor | None
+    ) -> tuple[StepStats, Tensor]:
         if self._dense is None:
             f = torch.empty(len(self._x), len(self.b_enc), dtype=self._dtype, device=self.device)
             self._dense = f, torch.empty_like(f)
@@ -218,12 +225,12 @@ class TrainStep:
         return StepStats(squared_error, _weighted(sums, norms), firings), sums
 
     def _sparse_gradients(
-        self, y: Tensor, l1_weight: float, norms: Tensor | None
+        self, y: Tensor, l1_weight: Number, norms: Tensor | None
     ) -> tuple[StepStats, Tensor]:
         self._dense = None
         x, W_dec, operators = self._x, self.W_dec, self.operators
         pairs = operators.active(x, self.W_encT, self.b_enc, self.silent)
-        l1 = torch.full_like(self.b_enc, l1_weight) if norms is None else l1_weight * norms
+        l1 = l1_weight * (torch.ones_like(self.b_enc) if norms is None else norms)
         sums = operators.gradients(
             pairs, x, y, W_dec, self.b_dec, 2 / self.batch_size, l1, self._error, self.grads,
             tangent=self.decoder_norm == "unit",

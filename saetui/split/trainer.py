@@ -8,15 +8,17 @@ import torch
 from torch import Tensor
 
 from saetui.errors import UsageError
+from saetui.runs.ranks import Ranks
 from saetui.sae.sae import SAE
+from saetui.split.cuda_graph import Number, Replayed
 from saetui.split.data import ActivationSource, Poll, SourceState
 from saetui.split.init import initial_sae
 from saetui.split.loss import deployed, silent_feature, training_target
-from saetui.split.ranks import Ranks
 from saetui.split.recipe import SplitRecipe
 from saetui.split.schedule import l1_coefficient, learning_rate, total_steps
 from saetui.split.sparse import SparseEngine, sparse_operators
-from saetui.split.step import TrainStep
+from saetui.split.step import StepStats, TrainStep
+from saetui.split.stopwatch import Stopwatch
 
 
 class Trainer:
@@ -38,10 +40,11 @@ class Trainer:
         device: torch.device | str = "cpu",
         ranks: Ranks | None = None,
         sparse_engine: SparseEngine | None = None,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         ranks = ranks or Ranks()
         self._part = ranks.part(recipe.batch_size)
-        if self._part.stop == self._part.start:
+        if recipe.batch_size < ranks.count:
             raise UsageError(
                 f"batch_size is {recipe.batch_size}: too few tokens for {ranks.count} devices to share"
             )
@@ -50,8 +53,7 @@ class Trainer:
         self.narrow = narrow.to(device) if narrow is not None else None
         self.step = 0
         """Steps done."""
-        self.seconds = 0.0
-        """Spent in steps (not on data, which ``source.seconds`` counts)."""
+        self._clock = Stopwatch(torch.device(device))
         self.cpu_seconds = 0.0
         """The same in CPU time of this process."""
         self.core = TrainStep(
@@ -70,6 +72,9 @@ class Trainer:
         self._silent_tokens = torch.zeros(recipe.d_sae, dtype=torch.long, device=device)
         self._generator = torch.Generator().manual_seed(recipe.seed + 2)
         self._window = _Window(recipe, d_in, device)
+        # NCCL's sums stay out of graphs: a run that hangs in one cannot be told why.
+        where = torch.device(device) if ranks.count == 1 else torch.device("cpu")
+        self._make = Replayed(self._update, where, say)
 
     @property
     def tokens(self) -> int:
@@ -77,26 +82,37 @@ class Trainer:
         return self.step * self.recipe.batch_size
 
     @property
+    def seconds(self) -> float:
+        """Spent in steps (not on data, which ``source.seconds`` counts)."""
+        return self._clock.seconds
+
+    @property
     def done(self) -> bool:
         return self.step >= total_steps(self.recipe)
 
     def advance(self, poll: Poll = lambda read: None) -> None:
         """One step. ``poll`` as in ``ActivationSource.next``: where it raises, no step has been made."""
-        recipe, core = self.recipe, self.core
+        recipe = self.recipe
         x = self.source.next(recipe.batch_size, poll)
-        start, start_cpu = time.perf_counter(), time.process_time()
-        own = x[self._part]
-        y = training_target(recipe, own, self.narrow)
+        start_cpu = time.process_time()
+        self._clock.start()
         lr, l1_coeff = learning_rate(recipe, self.step), l1_coefficient(recipe, self.step)
-        stats = core(own, y, lr=lr, l1_coeff=l1_coeff)
+        self._make(x, lr, l1_coeff)
+        self._window.count(lr, l1_coeff)
         self.step += 1
-        self._silent_tokens.add_(recipe.batch_size).masked_fill_(stats.firings > 0, 0)
-        self._window.add(x, stats.squared_error, stats.l1, stats.firings, lr, l1_coeff)
         every = recipe.resample_every
         if every and self.tokens // every > (self.tokens - recipe.batch_size) // every:
             self._resample(x)
-        self.seconds += time.perf_counter() - start
+        self._clock.stop()
         self.cpu_seconds += time.process_time() - start_cpu
+
+    def _update(self, x: Tensor, lr: Number, l1_coeff: Number) -> None:
+        """The step on the device: nothing is read back from it, so that a GPU never waits for Python."""
+        own = x[self._part]
+        y = training_target(self.recipe, own, self.narrow)
+        stats = self.core(own, y, lr=lr, l1_coeff=l1_coeff)
+        self._silent_tokens.add_(self.recipe.batch_size).masked_fill_(stats.firings > 0, 0)
+        self._window.add(x, stats, l1_coeff)
 
     def metrics(self) -> dict[str, Any]:
         """Means over the steps since the last call (one at least), and where the training stands.
@@ -157,7 +173,7 @@ class Trainer:
         self.source.restore(SourceState(_under("source.", tensors), values["source"]))
         self._silent_tokens.copy_(tensors["silent_tokens"])
         self._generator.set_state(tensors["generator"])
-        self.step, self.seconds = values["step"], values["seconds"]
+        self.step, self._clock.seconds = values["step"], values["seconds"]
         self.core.sparse, self.core.operators.screened = values["sparse"], values["screened"]
         self.cpu_seconds = values["cpu_seconds"]
 
@@ -200,14 +216,16 @@ class _Window:
         self._steps = 0
         self._lr = self._l1_coeff = 0.0
 
-    def add(
-        self, x: Tensor, squared_error: Tensor, l1: Tensor, firings: Tensor, lr: float, l1_coeff: float
-    ) -> None:
+    def add(self, x: Tensor, stats: StepStats, l1_coeff: Number) -> None:
         # Sums over a row in fp32, over rows in fp64: in fp64 alone it would be a tenth of a sparse step.
         sum_x2 = x.norm(dim=1).double().square().sum()
-        penalty = squared_error + l1_coeff * self._l1_scale * l1
-        self._sums += torch.stack([v.double() for v in (squared_error, l1, firings.sum(), sum_x2, penalty)])
+        penalty = stats.squared_error + l1_coeff * self._l1_scale * stats.l1
+        parts = stats.squared_error, stats.l1, stats.firings.sum(), sum_x2, penalty
+        self._sums += torch.stack([part.double() for part in parts])
         self._sum_x += torch.ones(len(x), device=x.device) @ x
+
+    def count(self, lr: float, l1_coeff: float) -> None:
+        """A step was made."""
         self._steps += 1
         self._lr, self._l1_coeff = lr, l1_coeff
 

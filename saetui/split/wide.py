@@ -1,5 +1,6 @@
 """A wide run: the seed's method, carried out in a run directory."""
 
+import contextlib
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,15 +16,17 @@ from saetui.lm.base import LanguageModel
 from saetui.lm.streaming import streaming
 from saetui.loading import check_fit, load_lm, load_sae, open_rows
 from saetui.runs.context import RunContext
+from saetui.runs.ranks import Listener, Ranks
 from saetui.sae.formats import save_saelens
 from saetui.sae.sae import SAE
 from saetui.setup import Setup
 from saetui.split.activation_cache import ActivationCache
 from saetui.split.criteria import load_criteria
 from saetui.split.data import ShuffledActivations
+from saetui.split.disk import activation_bytes
 from saetui.split.evaluate import Evaluation, LossRecovered, Quality, as_metrics
 from saetui.split.expected import ExpectedChildren
-from saetui.split.filtered import FilteredRows
+from saetui.split.filtered import FilteredRows, WaitEnded
 from saetui.split.indexed import open_indexed
 from saetui.split.inputs import record_inputs
 from saetui.split.loss import narrow_sae
@@ -31,6 +34,8 @@ from saetui.split.matmul import settled_matmul, use_matmul
 from saetui.split.outcome import inherited_target
 from saetui.split.pace import Pace
 from saetui.split.recipe import SplitRecipe
+from saetui.split.resident import ResidentPieces, free_memory
+from saetui.split.shared_pieces import SharedPieces
 from saetui.split.sparse import SparseEngine, choose_sparse_engine, has_numba
 from saetui.split.trace import Trace, next_record
 from saetui.split.trainer import Trainer
@@ -49,6 +54,8 @@ def run(context: RunContext) -> None:
     with ``probes`` alone, densely at first; and evaluations with ``"eval": true``, where there are criteria
     with ``children``, a ``ChildF1`` each, and ``passed``, the names of those that the judge finds. Goes on
     from the last checkpoint, on the CPU to the same bits as without the interruption.
+
+    Where this process is one of several ranks, all of them train together and rank 0 alone reports.
     """
     _WideRun(context).train()
 
@@ -56,9 +63,14 @@ def run(context: RunContext) -> None:
 class _WideRun:
     def __init__(self, context: RunContext) -> None:
         self.context = context
-        self.setup = Setup.from_dict(context.manifest.setup)
+        self.ranks = Ranks()
+        self.listener = Listener(context, self.ranks)
+        setup = Setup.from_dict(context.manifest.setup)
+        self.setup = replace(setup, device=setup.devices[self.ranks.rank])
         self.recipe = recipe = SplitRecipe.from_dict(context.manifest.recipe)
         lm = load_lm(self.setup)
+        if lm.device.type == "cuda":
+            torch.cuda.set_device(lm.device)
         narrow = None
         if recipe.init != "random" or recipe.data == "filtered" or recipe.loss != "standard":
             narrow = narrow_sae(recipe, load_sae(self.setup))
@@ -73,10 +85,19 @@ class _WideRun:
         stream, stored = self._choose_stream(checkpoint[1]["streamed"] if checkpoint else None)
         filtered = FilteredRows(stream, self.rows, recipe, narrow, stored)
         pieces = ActivationCache(filtered, recipe, self._say_cache)
+        if lm.device.type == "cuda":
+            needed = activation_bytes(recipe, lm.d_in)
+            pieces = ResidentPieces(pieces, lambda: min(needed, free_memory(lm.device)))
+        if self.ranks.count > 1:
+            pieces = SharedPieces(pieces, self.ranks)
         source = ShuffledActivations(pieces, recipe, narrow)
-        self.trainer = Trainer(recipe, source, lm.d_in, narrow, lm.device, sparse_engine=sparse_engine)
+        self.trainer = Trainer(
+            recipe, source, lm.d_in, narrow, lm.device, self.ranks, sparse_engine, self._say_graph
+        )
         if checkpoint:
             self.trainer.restore(*checkpoint)
+        if not self.ranks.leads:
+            return
         self.trace = Trace.of(lm, probe_prompts(self.setup, context.folder), recipe)
         quality, ce, self._final_quality = EVAL_TOKENS["cpu" if lm.device.type == "cpu" else "cuda"]
         self._held_out = open_rows(self.setup, lm.tokenizer, "eval")
@@ -87,23 +108,26 @@ class _WideRun:
     def train(self) -> None:
         context, trainer, recipe = self.context, self.trainer, self.recipe
         record_at = trainer.step
-        if trainer.step == 0:
+        if trainer.step == 0 and self.ranks.leads:
             self._evaluate()
         pace = Pace(trainer.tokens, recipe.tokens)
         while not trainer.done:
-            if (asked := context.control()) != "go":
+            if (asked := self.listener.asked(trainer.step)) != "go":
                 self._save_checkpoint()
                 context.leave(asked)
             before = trainer.tokens
             try:
                 self._said = time.monotonic()
                 trainer.advance(self._poll)
-            except _Asked:
+            except WaitEnded:
+                self.listener.listen()
+                continue
+            if not self.ranks.leads:
                 continue
             if trainer.done or pace.due(METRICS_EVERY_S):
                 source = trainer.source
                 paces = pace.take(trainer.tokens, source.ready, source.seconds, trainer.seconds)
-                context.metric(**trainer.metrics(), **paces, **gpu_memory(self.lm.device))
+                context.metric(**trainer.metrics(), **paces, **gpu_load(self.lm.device))
             if trainer.step >= record_at and self.trace.prompts:
                 context.metric(tokens=trainer.tokens, step=trainer.step, probes=self._probes())
                 record_at = next_record(trainer.step)
@@ -111,17 +135,21 @@ class _WideRun:
                 self._evaluate()
             if _crossed(recipe.checkpoint_every, before, trainer.tokens) and not trainer.done:
                 self._save_checkpoint()
-        self._finish()
+        if self.ranks.leads:
+            self._finish()
 
     def _poll(self, read: int) -> None:
         if self.context.control() != "go":
-            raise _Asked
+            raise WaitEnded
         if time.monotonic() - self._said > WAITING_EVERY_S:
             self._said = time.monotonic()
             self.context.event("waiting", message=f"filling the buffer: {read:,} tokens read for it so far")
 
     def _say_cache(self, line: str) -> None:
         self.context.event("cache", message=line)
+
+    def _say_graph(self, line: str) -> None:
+        self.context.event("warning", message=line)
 
     def _probes(self) -> list[dict[str, Any]]:
         return self.trace.record(self.trainer.core.encode(self.trace.x))
@@ -180,58 +208,69 @@ class _WideRun:
         if self.lm.device.type != "cpu":
             return
         if engine is None:
-            found = settled_matmul(min(self.recipe.batch_size, 2048), self.lm.d_in, self.recipe.d_sae)
-            self._matmul = found.engine
-            self.context.event(
-                "matmul",
-                engine=found.engine,
-                error=found.error,
-                speedup=found.speedup,
-                message=f"fp32 products: {found.engine} (oneDNN is {found.speedup:.2f}× the default, "
-                f"relative difference {found.error:.0e})",
-            )
+            self._matmul = self.ranks.agreed(self._fastest_matmul() if self.ranks.leads else "")
         use_matmul(self._matmul)
+
+    def _fastest_matmul(self) -> str:
+        found = settled_matmul(min(self.recipe.batch_size, 2048), self.lm.d_in, self.recipe.d_sae)
+        self.context.event(
+            "matmul",
+            engine=found.engine,
+            error=found.error,
+            speedup=found.speedup,
+            message=f"fp32 products: {found.engine} (oneDNN is {found.speedup:.2f}× the default, "
+            f"relative difference {found.error:.0e})",
+        )
+        return found.engine
 
     def _choose_sparse_engine(self, known: dict[str, bool] | None) -> SparseEngine:
         """As ``_choose_matmul``, for the sparse steps; to be called after it."""
         self._sparse_engine = SparseEngine(**known) if known else SparseEngine()
         if self.lm.device.type == "cpu" and known is None:
-            self._sparse_engine, line = choose_sparse_engine(self.lm.d_in, self.recipe.d_sae)
-            self.context.event("sparse", **asdict(self._sparse_engine), message=line)
+            chosen = self._fastest_sparse_engine() if self.ranks.leads else self._sparse_engine
+            self._sparse_engine = self.ranks.agreed(chosen)
         elif self._sparse_engine.compiled and not has_numba():
             self.context.event(
                 "warning", message="the run began with Numba, which is gone: it ends in other last bits"
             )
         return self._sparse_engine
 
+    def _fastest_sparse_engine(self) -> SparseEngine:
+        engine, line = choose_sparse_engine(self.lm.d_in, self.recipe.d_sae)
+        self.context.event("sparse", **asdict(engine), message=line)
+        return engine
+
     def _choose_stream(self, streamed: bool | None) -> tuple[LanguageModel, RowStore | None]:
         """What computes the run's activations, and the index that has some of them, if it is used: it keeps
         them as the plain forward computes them, which is taken where most of the run can be read there."""
         recipe, stored, said = self.recipe, None, list[str]()
         tokens = recipe.tokens // recipe.buffer_passes
-        if not streamed and recipe.dtype == "float32":
+        dtype = "bfloat16" if recipe.dtype == "bfloat16" else "float32"
+        if not streamed and dtype == "float32":
             stored = open_indexed(self.lm, self.rows, said.append)
         if streamed is None:
-            streamed = stored is None or stored.activation_rows * self.rows.seq_len < tokens / 2
+            few = stored is None or stored.activation_rows * self.rows.seq_len < tokens / 2
+            streamed = self.ranks.agreed(few)
         self._streamed = streamed
         if stored is None or not streamed:
             for line in said:
                 self._say_cache(line)
         if not streamed:
             return self.lm, stored
-        stream, line = streaming(self.lm, recipe.dtype, tokens)
+        stream, line = streaming(self.lm, dtype, tokens)
         self.context.event("language_model", message=line)
         return stream, None
 
 
-class _Asked(Exception):
-    """Ends a wait for data: the run was asked to pause or stop."""
-
-
-def gpu_memory(device: torch.device) -> dict[str, int]:
-    """``gpu_memory``: the most bytes that PyTorch has held of the run's GPU, its cache included; on the CPU
-    nothing."""
-    return {"gpu_memory": torch.cuda.max_memory_reserved(device)} if device.type == "cuda" else {}
+def gpu_load(device: torch.device) -> dict[str, float]:
+    """Of a GPU, ``gpu_memory``: the most bytes that PyTorch has held of it, its cache included; ``gpu_use``:
+    the share of the last moments in which it was at work, where nvidia-ml-py is installed."""
+    if device.type != "cuda":
+        return {}
+    load: dict[str, float] = {"gpu_memory": torch.cuda.max_memory_reserved(device)}
+    with contextlib.suppress(Exception):  # NVML's errors share no importable base, and none is worth a run
+        load["gpu_use"] = torch.cuda.utilization(device) / 100
+    return load
 
 
 def _crossed(every: int, before: int, after: int) -> bool:

@@ -53,7 +53,7 @@ class Gpu:
 
 
 def index_of(device: str) -> int | None:
-    """The GPU that a setup's device is on, as the driver counts them; None for the CPU, and for GPUs that
-    ``CUDA_VISIBLE_DEVICES`` names otherwise than by number."""
-    name, _, index = device_key(device).partition("-")
+    """The GPU that a setup's device is on, of several the first, as the driver counts them; None for the CPU,
+    and for GPUs that ``CUDA_VISIBLE_DEVICES`` names otherwise than by number."""
+    name, _, index = device_key(device.partition(",")[0]).partition("-")
     return int(index) if name == "cuda" and index.isdigit() else None
