@@ -101,7 +101,8 @@ def _blocks(census: Census, cost: dict[str, Any]) -> list[Block]:
             for one in census.agreement
         ],
         f"Against the nats that the context tells of the child, {census.agreement[0].features} features; "
-        "first N: share of the evidence's first N that are among the census's first N. context_share ranks.",
+        "first N: share of the evidence's first N that are among the census's first N. context_share ranks; "
+        "it was chosen, of some twenty statistics, on the synthetic world's narrow SAE.",
     )
     return [Text(about), agreement, _first(census)]
 
