@@ -25,10 +25,10 @@ from saetui.split import wide
 from saetui.split.recipe import SplitRecipe
 from saetui.split.trainer import Trainer
 from tests.runs_support import eventually, kill_workers, worker_pid
-from tests.split_support import FixedSource, relative
+from tests.split_support import FixedSource
 from tests.tiny import write_world
 
-STEPS = 1500
+STEPS = 2000
 PATIENCE_S = 300.0
 """Three processes import torch before a run begins."""
 
@@ -56,10 +56,13 @@ def ended(run: Run) -> str:
     return run.state()
 
 
-def trains(run: Run, tokens: int = 1) -> None:
+def trains(run: Run, before: int = 0) -> None:
+    """Waits until the run reports on steps, beyond its first ``before`` reports."""
 
     def begun() -> bool:
-        return any(record.get("tokens", 0) >= tokens for record in run.read_metrics())
+        return any(
+            record.get("kind") != "resumed" and record["step"] for record in run.read_metrics()[before:]
+        )
 
     eventually(lambda: begun() or run.state() not in ("queued", "running"), PATIENCE_S)
     assert run.state() == "running", (run.read_events(), run.log_path.read_text())
@@ -72,15 +75,16 @@ def ranks_of(run: Run) -> list[int]:
     return sorted(pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
-def test_interrupted_or_struck_two_devices_end_where_one_does(setup: Setup) -> None:
-    run, alone = new_run(setup), new_run(setup)
+def test_however_it_is_interrupted_it_ends_in_the_same_bits_on_two_devices(setup: Setup) -> None:
+    run, whole, alone = (new_run(setup) for _ in range(3))
     launch(run)
     trains(run)
     os.kill(worker_pid(run), signal.SIGTERM)
     assert ended(run) == "stopped", run.log_path.read_text()
 
+    before = len(run.read_metrics())
     resume(run)
-    trains(run, 128 * 250)
+    trains(run, before)
     struck = ranks_of(run)[1]
     os.kill(struck, signal.SIGKILL)
     assert ended(run) == "failed"
@@ -91,11 +95,15 @@ def test_interrupted_or_struck_two_devices_end_where_one_does(setup: Setup) -> N
     resume(run)
     assert ended(run) == "finished", run.log_path.read_text()
 
+    launch(whole)
+    assert ended(whole) == "finished", whole.log_path.read_text()
+    ours, theirs = (load_file(r.folder / "sae" / "sae_weights.safetensors") for r in (run, whole))
+    for name, weight in theirs.items():
+        assert torch.equal(ours[name], weight), name
+
+    # Over so many steps rounding moves single weights; how good the SAE is, it does not.
     with RunContext(alone) as context:
         wide.run(context)
-    ours, theirs = (load_file(r.folder / "sae" / "sae_weights.safetensors") for r in (run, alone))
-    for name, weight in theirs.items():
-        assert relative(ours[name], weight) < 1e-2, name
     last = [[r for r in curve(r.read_metrics()) if r.get("eval")][-1] for r in (run, alone)]
     assert last[0]["tokens"] == last[1]["tokens"] == 128 * STEPS
     assert last[0]["fvu"] == pytest.approx(last[1]["fvu"], rel=1e-2)
