@@ -13,6 +13,7 @@ from typing import Any
 import numba  # pyright: ignore[reportMissingImports]
 import numpy as np
 import torch
+from numba.core import config  # pyright: ignore[reportMissingImports]
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from saetui.split.sparse import SCREEN_AT_MOST, ActivePairs, SparseSums, TorchOp
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
-numba.config.CACHE_DIR = str(cache_root() / "numba")  # pyright: ignore[reportAttributeAccessIssue]
+config.CACHE_DIR = str(cache_root() / "numba")  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _compiled(function: Any) -> Any:
