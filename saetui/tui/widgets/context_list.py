@@ -221,7 +221,7 @@ class ContextList(LineStyles, ScrollView, can_focus=True):
         """
         before = self.highlighted
         offset = self._contexts[self._at] - self.scroll_offset.y if self._contexts else 0
-        self.empty = empty or self.empty
+        said, self.empty = self.empty, empty or self.empty
         lines: list[Context | str] = []
         for entry in sections:
             if isinstance(entry, Section):
@@ -230,7 +230,7 @@ class ContextList(LineStyles, ScrollView, can_focus=True):
                 lines.extend(entry.contexts)
             else:
                 lines.append(entry)
-        if lines == self._lines and largest in (0.0, self._largest):
+        if lines == self._lines and largest in (0.0, self._largest) and (lines or said == self.empty):
             return
         self._lines = lines
         self._contexts = [i for i, line in enumerate(lines) if not isinstance(line, str)]
