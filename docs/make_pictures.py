@@ -69,8 +69,9 @@ class Journey:
         await self.until(lambda: (known := screen.contexts.known_for(target)) and known.complete)
         self.frame("saetui opens on a feature that fires in several contexts", 3.5)
         await self.press("1", "left", "left")
-        self.frame("←→  the strongest features on every token of the prompt")
-        await self.press("2", "i")
+        self.frame("←→  the strongest features on every token; the other panes follow")
+        await self.press("t", "2", "i")
+        await self.until(lambda: screen.contexts.known_for(target))
         self.frame("2 i  contexts from every strength, not only the strongest")
         await self.press("i")
 
