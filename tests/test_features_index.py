@@ -259,15 +259,18 @@ def test_damaged_files_are_rebuilt(tmp_path: Path):
 
 
 def test_stores_used_longest_ago_go_first(tmp_path: Path, isolated_places: Path):
-    (isolated_places / "settings.toml").write_text("cache_gb = 0.0005\n")
-    folders = []
-    for seed in range(4):
+    def used(seed: int) -> Path:
         store = RowStore(TinyLM(seed), TinyRows(), tmp_path)
         FeatureIndex(store, tiny_sae()).build(10**9)
         store.close()
-        folders.append(store.folder)
-    assert [folder.exists() for folder in folders] == [False, False, True, True] or not folders[0].exists()
-    assert folders[-1].exists()
+        return store.folder
+
+    folders = [used(0), used(1), used(2)]
+    used(0)  # again: nothing is written
+    size = sum(file.stat().st_size for file in folders[0].rglob("*") if file.is_file())
+    (isolated_places / "settings.toml").write_text(f"cache_gb = {2 * 2.2 * size / 1e9:.9f}\n")
+    folders.append(used(3))
+    assert [folder.exists() for folder in folders] == [True, False, True, True]
 
 
 def test_key_tells_models_and_rows_apart(tmp_path: Path):

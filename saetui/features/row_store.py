@@ -20,6 +20,7 @@ from torch import Tensor
 from saetui.atomic import write_atomic
 from saetui.corpus.rows import TokenRows
 from saetui.file_lock import try_locked
+from saetui.last_used import longest_unused_first, mark_used
 from saetui.lm.base import LanguageModel
 from saetui.settings import cache_root, load_settings
 
@@ -268,13 +269,12 @@ def _prune(root: Path, own: Path, budget: float) -> None:
         for folder in root.iterdir()
         if folder.is_dir()
     }
-    others = sorted((f for f in sizes if f != own), key=lambda folder: folder.stat().st_mtime)
+    mark_used(own)
     total = sum(sizes.values())
-    for folder in others:
+    for folder in longest_unused_first(sizes.keys() - {own}):
         if total <= budget:
             return
         if lock := try_lock(folder):
             shutil.rmtree(folder, ignore_errors=True)
             total -= sizes[folder]
             lock.close()
-    os.utime(own)

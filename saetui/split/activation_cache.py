@@ -31,6 +31,7 @@ from safetensors.torch import save
 
 from saetui.atomic import write_atomic
 from saetui.file_lock import locked, try_locked
+from saetui.last_used import longest_unused_first, mark_used
 from saetui.settings import cache_root, load_settings
 from saetui.split.disk import activation_bytes
 from saetui.split.filtered import FilteredRows, Piece, Poll
@@ -94,7 +95,7 @@ class ActivationCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._used = locked(self.folder.with_suffix(".used"), shared=True)
             self.folder.mkdir(exist_ok=True)  # it may have been removed until the lock was there
-            os.utime(self.folder)
+            mark_used(self.folder)
         except OSError as error:
             self._say(f"{self.folder}: {error.strerror}; activations are not kept (set SAETUI_CACHE)")
             return False
@@ -165,7 +166,7 @@ class ActivationCache:
         """Removes what was used longest ago, but no set in use, until ``size`` more bytes fit."""
         sets = [path for path in self._root.iterdir() if path.is_dir()]
         total = sum(map(_size, sets)) + size
-        for other in sorted(sets, key=lambda path: path.stat().st_mtime):
+        for other in longest_unused_first(sets):
             if total <= self._limit:
                 break
             lock = try_locked(other.with_suffix(".used"))
