@@ -310,8 +310,10 @@ def test_the_split_command_launches_a_run(setup: Setup, isolated_places: Path) -
 @pytest.mark.parametrize(
     ("given", "words"),
     [
+        (["32"], "0 to 31"),
         (["--target=32"], "0 to 31"),
-        (["--d-sae=16"], "d_sae is 16"),
+        (["3", "--target=4"], "two features to split, 3 and --target 4"),
+        (["3", "--d-sae=16"], "d_sae is 16"),
         (["--loss=residual"], "--init random|init random"),
         (["--threshold=-1"], "threshold is -1"),
         (["--recipe=nowhere.toml"], "nowhere.toml"),
@@ -328,7 +330,9 @@ def test_splits_that_cannot_be_are_refused_before_a_run_is_made(
 
 def test_a_graft_of_a_feature_that_is_not_there(setup: Setup, isolated_places: Path) -> None:
     with pytest.raises(UsageError, match="0 to 31"):
-        CliRunner().invoke(graft_command.command, [*options(setup), "--target=32"], catch_exceptions=False)
+        CliRunner().invoke(graft_command.command, [*options(setup), "32"], catch_exceptions=False)
+    with pytest.raises(UsageError, match="which feature"):
+        CliRunner().invoke(graft_command.command, options(setup), catch_exceptions=False)
     assert not list_runs(runs_root())
 
 
@@ -351,10 +355,10 @@ def test_a_recipe_is_what_was_given_over_the_file_over_the_defaults(tmp_path: Pa
     def build(text: str, given: dict[str, Any]) -> SplitRecipe:
         (tmp_path / "r.toml").write_text(text)
         setup = Setup(model="gelu-1l")
-        return build_recipe(SplitRecipe, setup, tmp_path / "r.toml", given, {"d_sae": 512, "seed": 9})
+        return build_recipe(SplitRecipe, setup, tmp_path / "r.toml", given)
 
-    chosen = build("seed = 5\nlr = 0.01", {"seed": 6})
-    assert (chosen.seed, chosen.lr, chosen.d_sae, chosen.init) == (6, 0.01, 512, "narrow")
+    chosen = build("seed = 5\nlr = 0.01\ntarget = 2", {"seed": 6})
+    assert (chosen.seed, chosen.lr, chosen.d_sae, chosen.init) == (6, 0.01, 4096, "narrow")
     for text, words in (
         ("lrr = 1", "unknown recipe key 'lrr'"),
         ("lr = [", "not valid TOML"),

@@ -26,12 +26,12 @@ def command(model: str) -> None:
         f"Feature {world.target} of the narrow SAE: where it fires", f"contexts {world.target} {at} --top 12"
     )
     _step("What it makes the model say next", f"lens {world.target} {at}")
-    _step("Split it in place, in seconds: a graft", f"graft {at} --target {world.target} --show 6")
+    _step("Split it in place, in seconds: a graft", f"graft {world.target} {at} --show 6")
     grafted = _newest_run()
     _step("The graft's verdict", f"judge {grafted}")
     _step(
         "Check it in an unrestricted dictionary: a wide split, in a background run",
-        f"split {at} --target {world.target}",
+        f"split {world.target} {at}",
     )
     split = _newest_run()
     _step("The wide run's verdict", f"judge {split}")

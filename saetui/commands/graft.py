@@ -53,12 +53,12 @@ def command(
     note: str,
     as_json: bool,
 ) -> None:
-    """Split a feature in place: children in the target's place, the rest of the narrow SAE as it was.
+    """Split FEATURE in place: children in its place, the rest of the narrow SAE as it was.
 
-    Lists the children, largest share of the target first, with what they fire on and the tokens that
-    they boost.
+    Without FEATURE, the embedded world's target. Lists the children, largest share of the target first, with
+    what they fire on and the tokens that they boost.
     """
-    recipe = build_recipe(GraftRecipe, setup, recipe_file, given, {})
+    recipe = build_recipe(GraftRecipe, setup, recipe_file, given)
     run, recipe, report, found = _graft(setup, recipe, chosen_values(recipe_file, given), save, note)
     children = found.children
     if as_json:

@@ -7,8 +7,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import click
 
+from saetui.errors import UsageError
 from saetui.setup import Setup
-from saetui.split.defaults import world_values
+from saetui.split.defaults import needs_narrow, world_values
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.toml_file import read_toml
 
@@ -16,14 +17,17 @@ R = TypeVar("R", SplitRecipe, GraftRecipe)
 
 
 def recipe_options(recipe: type[SplitRecipe] | type[GraftRecipe]) -> Callable[..., Any]:
-    """Adds one option per field, named after it, and ``--recipe FILE``; the command gets ``recipe_file`` and
-    ``given``, a dict of the fields that were named on the command line."""
+    """Adds one option per field, named after it, ``--recipe FILE``, and an argument that is short for
+    ``--target``; the command gets ``recipe_file`` and ``given``, a dict of the fields that were named on the
+    command line."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         names = [field.name for field in fields(recipe)]
 
-        def with_given(*args: Any, **kwargs: Any) -> Any:
+        def with_given(*args: Any, feature: int | None, **kwargs: Any) -> Any:
             given = {name: value for name in names if (value := kwargs.pop(name)) is not None}
+            if feature is not None and given.setdefault("target", feature) != feature:
+                raise UsageError(f"two features to split, {feature} and --target {given['target']}: name one")
             return command(*args, given=given, **kwargs)
 
         with_given.__doc__ = command.__doc__
@@ -31,6 +35,7 @@ def recipe_options(recipe: type[SplitRecipe] | type[GraftRecipe]) -> Callable[..
         hints = get_type_hints(recipe)
         for field in reversed(fields(recipe)):
             with_given = _option(field, hints[field.name])(with_given)
+        with_given = click.argument("feature", type=int, required=False)(with_given)
         return click.option(
             "--recipe",
             "recipe_file",
@@ -41,12 +46,15 @@ def recipe_options(recipe: type[SplitRecipe] | type[GraftRecipe]) -> Callable[..
     return decorate
 
 
-def build_recipe(
-    kind: type[R], setup: Setup, recipe_file: Path | None, given: dict[str, Any], defaults: dict[str, Any]
-) -> R:
-    """The recipe: ``given`` over the file's values over the embedded world's over ``defaults`` over the
-    recipe's own. UsageError for what is unknown or out of range, and for a file that cannot be read."""
-    return kind.from_dict(defaults | world_values(kind, setup) | chosen_values(recipe_file, given))
+def build_recipe(kind: type[R], setup: Setup, recipe_file: Path | None, given: dict[str, Any]) -> R:
+    """The recipe: ``given`` over the file's values over the embedded world's over the recipe's own defaults.
+    UsageError for what is unknown or out of range, for a file that cannot be read, and where nothing says
+    which feature is to be split."""
+    values = world_values(kind, setup) | chosen_values(recipe_file, given)
+    recipe = kind.from_dict(values)
+    if "target" not in values and (isinstance(recipe, GraftRecipe) or needs_narrow(recipe)):
+        raise UsageError("which feature? Name the narrow SAE's feature to split, e.g. 240")
+    return recipe
 
 
 def chosen_values(recipe_file: Path | None, given: dict[str, Any]) -> dict[str, Any]:

@@ -41,10 +41,11 @@ def command(
     detach: bool,
     as_json: bool,
 ) -> None:
-    """Split a feature by training a wide SAE, in a run that outlives this terminal; follow it.
+    """Split FEATURE by training a wide SAE, in a run that outlives this terminal; follow it.
 
-    Recipe defaults are the embedded world's, or else those shown; d_sae is 8 times the narrow SAE's unless
-    it is given. Exit codes as those of watch: 0 finished, 1 failed, 3 paused or stopped, 130 left.
+    Without FEATURE, the embedded world's target. Recipe defaults are the embedded world's, or else those
+    shown; d_sae is 8 times the narrow SAE's unless it is given. Exit codes as those of watch: 0 finished,
+    1 failed, 3 paused or stopped, 130 left.
     """
     if criteria:
         load_criteria(criteria)  # better refused now than after the training
@@ -68,7 +69,7 @@ def command(
 def choose_recipe(setup: Setup, recipe_file: Path | None, given: dict[str, Any]) -> SplitRecipe:
     """The recipe, checked against the narrow SAE that it is for, with the threshold measured where nobody
     says it. UsageError where the target is not in it."""
-    recipe = build_recipe(SplitRecipe, setup, recipe_file, given, {})
+    recipe = build_recipe(SplitRecipe, setup, recipe_file, given)
     if not needs_narrow(recipe):
         return recipe
     chosen = chosen_values(recipe_file, given)
