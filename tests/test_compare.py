@@ -87,7 +87,7 @@ def runs(tmp_path: Path) -> tuple[Run, Run]:
     grafted = create_run(runs_root(), "graft", setup, GraftRecipe(threshold=0.0, steps=10, batch_size=8))
     Graft(narrow(), 0, 0.0, children.W_enc, children.b_enc, children.W_dec).save(grafted.folder / "graft")
     with Journal(grafted.events_path) as events:
-        events.append(kind="grafted", tokens_read=5000, seconds=1.5, gather_seconds=2.0)
+        events.append(kind="grafted", tokens_read=5000, tokens_computed=1200, seconds=1.5, gather_seconds=2.0)
     with Journal(grafted.folder / "metrics.jsonl") as metrics:
         metrics.append(tokens=80, loss=1.0)
     wide = create_run(runs_root(), "split", setup, SplitRecipe(threshold=0.0, d_sae=3, init="random"))
@@ -107,7 +107,7 @@ def test_a_graft_and_a_wide_run_from_the_shell(runs: tuple[Run, Run]) -> None:
     assert {(m["first"], m["second"]) for m in found["matches"]} == {(1, 0), (2, 1), (3, 2)}
     assert found["first"]["only"] == [4] and found["second"]["only"] == []
     assert found["first"]["cost"] == {
-        "tokens": 80, "tokens_read": 5000, "tokens_computed": 5000, "lm_s": 2.0, "sae_s": 1.5, "wall_s": None,
+        "tokens": 80, "tokens_read": 5000, "tokens_computed": 1200, "lm_s": 2.0, "sae_s": 1.5, "wall_s": None,
         "lm_cpu_s": None, "sae_cpu_s": None, "gpu": False,
     }  # fmt: skip
     assert cost(wide) == Cost(4096, 9000, 9000, 3.0, 4.0, None)

@@ -13,6 +13,7 @@ from torch import Tensor
 from saetui import embedded
 from saetui.cli import cli
 from saetui.errors import UsageError, UserError
+from saetui.runs.cost import Cost
 from saetui.runs.own import own_run
 from saetui.runs.store import Run, create_run
 from saetui.sae.formats import load
@@ -23,10 +24,11 @@ from saetui.split.graft import Graft, graft
 from saetui.split.graft_run import GraftReport
 from saetui.split.loss import without_target
 from saetui.split.recipe import GraftRecipe, SplitRecipe
-from saetui.split.ungated import measure_ungated, ungate
+from saetui.split.ungated import _agreement, measure_ungated, ungate
 from tests.split_support import random_sae
 
 D, N, TARGET = 32, 12, 5
+COST = Cost(1000, 200, 0, 0.1, 1.5, 1.6)
 RECIPE = GraftRecipe(target=TARGET, threshold=3.0, children=6, steps=600, batch_size=128)
 
 
@@ -56,7 +58,7 @@ def trained() -> tuple[Graft, SAE]:
 
 def test_off_the_target_the_children_are_silent_and_on_it_they_explain() -> None:
     gated, plain = trained()
-    report = measure_ungated(gated, plain, tokens(4000, 0.2, seed=2))
+    report = measure_ungated(gated, plain, tokens(4000, 0.2, seed=2), COST)
     assert report.off_target_untrained > 0.3, "without training the gate would be missed"
     assert report.off_target < 0.02
     assert report.precision > 0.95 and report.covered > 0.99
@@ -87,16 +89,37 @@ def test_the_result_is_the_rest_of_the_narrow_sae_and_the_children() -> None:
 def test_the_numbers_are_what_they_say() -> None:
     gated, plain = trained()
     x = tokens(600, 0.3, seed=4)
-    report = measure_ungated(gated, plain, x, seconds=1.5)
+    report = measure_ungated(gated, plain, x, COST)
     hot = gated.gate(x)
     fires = plain.encode(x)[:, N:] > 0
-    assert (report.tokens, report.hot, report.seconds) == (600, int(hot.sum()), 1.5)
+    assert (report.tokens, report.hot, report.cost) == (600, int(hot.sum()), COST)
     assert report.off_target == pytest.approx(float(fires[~hot].any(1).float().mean()))
     assert report.precision == pytest.approx(float(fires[hot].sum() / fires.sum()))
     error = x - plain.decode(plain.encode(x))
     assert report.error_ungated == pytest.approx(float(error[hot].square().sum(1).mean()), rel=1e-4)
     variance = (x - x.mean(0)).square().sum()
     assert report.fvu_ungated == pytest.approx(float(error.square().sum() / variance), rel=1e-4)
+    off = x[~hot]
+    variance = float((off - off.mean(0)).square().sum())
+    for fvu, whole in ((report.fvu_off_narrow, gated), (report.fvu_off_ungated, plain)):
+        left = off - whole.decode(whole.encode(off))
+        assert fvu == pytest.approx(float(left.square().sum()) / variance, rel=1e-4)
+    a, b = gated.children_encode(x), plain.encode(x)[:, N:]
+    alive = [c for c in range(6) if a[:, c].any()]
+    cosines = [float(a[:, c] @ b[:, c] / (a[:, c].norm() * b[:, c].norm())) for c in alive]
+    assert report.agreement == pytest.approx(sum(cosines) / len(alive), rel=1e-4)
+
+
+def test_children_that_lost_nothing_agree_wholly_and_one_that_leaks_does_not() -> None:
+    gated, _ = trained()
+    x = tokens(600, 0.3, seed=4)
+    same = gated.children_encode(x)
+    assert _agreement(same, same) == pytest.approx(1.0)
+    leaking = same.clone()
+    leaking[~gated.gate(x)] = 5.0
+    assert _agreement(same, leaking) < 0.9
+    silent = torch.zeros(len(x), 1)
+    assert _agreement(torch.cat([same, silent], 1), torch.cat([same, silent], 1)) == pytest.approx(1.0)
 
 
 def test_a_narrow_sae_of_another_kind_is_refused() -> None:
@@ -138,6 +161,9 @@ def test_a_run_gets_its_plain_sae(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     assert json.loads((run.folder / "sae" / "cfg.json").read_text())["architecture"] == "standard"
     (event,) = [event for event in run.read_events() if event["kind"] == "ungated"]
     assert said["report"].items() <= event.items()
+    cost = said["report"]["cost"]
+    assert cost["tokens"] == 20 * 2 * 64 and 4_800 <= cost["tokens_computed"] == cost["tokens_read"] < 40_000
+    assert said["report"]["f1_gated"] is not None and said["report"]["f1_ungated"] is not None
     assert run.state() == "finished"
     lines = shell(run.id).stdout
     assert "off the target a child fires on" in lines and f"{event['error_narrow']:.1f}" in lines

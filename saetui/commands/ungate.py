@@ -50,7 +50,7 @@ def report_lines(report: "UngatedReport") -> list[str]:
     """The gated and the ungated graft beside the narrow SAE, as lines of text."""
     lines = [
         f"{report.tokens:,} held-out tokens, {report.hot:,} of them the target's; "
-        f"trained in {report.seconds:.1f} s",
+        f"trained in {report.cost.sae_s:.1f} s",
         f"{'':34}{'narrow':>8}{'gated':>8}{'ungated':>9}",
     ]
     for name, values, form in (
@@ -60,6 +60,7 @@ def report_lines(report: "UngatedReport") -> list[str]:
             ".1f",
         ),
         ("FVU, all tokens", (report.fvu_narrow, report.fvu_gated, report.fvu_ungated), ".4f"),
+        ("FVU, other tokens", (report.fvu_off_narrow, report.fvu_off_narrow, report.fvu_off_ungated), ".4f"),
     ):
         narrow, gated, plain = (format(value, form) for value in values)
         lines.append(f"{name:<34}{narrow:>8}{gated:>8}{plain:>9}")
@@ -69,4 +70,12 @@ def report_lines(report: "UngatedReport") -> list[str]:
         f"({report.off_target_untrained:.1%} with the gate merely left out, none with it)",
         f"{report.precision:.1%} of the children's firings are on the target's tokens; "
         f"one fires on {report.covered:.1%} of these",
+        f"agreement of the children with and without their gate: {report.agreement:.3f}",
+        *_f1_lines(report),
     ]
+
+
+def _f1_lines(report: "UngatedReport") -> list[str]:
+    if report.f1_gated is None or report.f1_ungated is None:
+        return []
+    return [f"mean F1 of the expected children: {report.f1_gated:.3f} gated, {report.f1_ungated:.3f} ungated"]

@@ -53,8 +53,8 @@ def cost_of(records: Iterable[dict[str, Any]], events: list[dict[str, Any]]) -> 
     for record in records:
         last |= record
     grafted = next((e for e in reversed(events) if e["kind"] == "grafted"), {})
-    last |= {k: grafted[k] for k in ("tokens_read",) if k in grafted}
     if grafted:
+        last |= {key: grafted.get(key) for key in ("tokens_read", "tokens_computed")}
         last |= {"lm_s": grafted["gather_seconds"], "sae_s": grafted["seconds"]}
         last |= {"lm_cpu_s": grafted.get("gather_cpu_seconds"), "sae_cpu_s": grafted.get("cpu_seconds")}
     return Cost(

@@ -4,6 +4,7 @@ Rows are unfiltered: a dictionary trained on filtered data must be judged where 
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -60,25 +61,19 @@ def split_report(
     UsageError for a target out of range; UserError where there are no rows or the target never fires.
     """
     limits = limits or SplitThresholds()
-    check_feature(narrow, target, "the narrow SAE")
-    held_out = read_tokens(rows, tokens)
-    parents, scoring = [Parent(target, threshold)], held_out
-    if candidates is not None:
-        chosen = [Candidates(list(candidates), None)]
-    else:
-        half = len(held_out) // 2
-        choosing, scoring = held_out[:half], held_out[half:]
-        parents += control_parents(lm, narrow, parents[0], choosing, rows.bos, control_features)
-        chosen = choose(lm, encoder, narrow, parents, choosing, rows.bos, excluded, limits)
-    observed = observe(
-        lm, encoder, narrow, parents, [one.features for one in chosen], scoring, rows.bos, on_progress
+    parents, chosen, observed, scoring = _look(
+        lm,
+        encoder,
+        narrow,
+        Parent(target, threshold),
+        rows,
+        candidates,
+        excluded,
+        tokens,
+        limits,
+        control_features,
+        on_progress,
     )
-    read = len(scoring) * (rows.seq_len - rows.bos)
-    if not len(observed[0].places):
-        raise UserError(
-            f"feature {target} does not fire above {threshold:g} on {read} held-out tokens of {rows.name}: "
-            "lower the threshold or read more tokens"
-        )
     found, fvu = measures.summary(observed[0].seen, limits), observed[0].fvu
     assert fvu is not None
     features = [chosen[0].features[c] for c in found.kept]
@@ -86,7 +81,7 @@ def split_report(
     return SplitReport(
         target=target,
         threshold=threshold,
-        tokens_read=read,
+        tokens_read=len(scoring) * (rows.seq_len - rows.bos),
         tokens_fired=len(observed[0].places),
         kind=found.kind,
         why=found.why,
@@ -108,6 +103,89 @@ def split_report(
         funnel=chosen[0].funnel,
         controls=controls(parents[1:], [one.seen for one in observed[1:]], limits),
     )
+
+
+@dataclass(frozen=True)
+class SeenChildren:
+    """Children, largest share first, and what they do on the tokens of the target in the second half of the
+    held-out rows."""
+
+    children: list[Child]
+    activations: NDArray[np.floating]
+    """``[n, k]``, columns in the order of ``children``."""
+    tokens_read: int
+    """In that half; the n are the target's."""
+
+
+@torch.inference_mode()
+def seen_children(
+    lm: LanguageModel,
+    encoder: Dictionary,
+    narrow: SAE,
+    target: int,
+    threshold: float,
+    rows: TokenRows,
+    *,
+    candidates: Sequence[int] | None = None,
+    tokens: int = DEFAULT_TOKENS,
+    limits: SplitThresholds | None = None,
+    contexts: int = 8,
+    on_progress: Progress | None = None,
+) -> SeenChildren:
+    """The children that ``split_report`` has, without what it spends most of its time on: intervals,
+    permutations, a verdict. Arguments and errors are its."""
+    limits = limits or SplitThresholds()
+    parent = Parent(target, threshold)
+    _, chosen, observed, scoring = _look(
+        lm, encoder, narrow, parent, rows, candidates, (), tokens, limits, 0, on_progress
+    )
+    repeated = measures.duplicates(observed[0].seen, limits)
+    kept = [c for c in range(len(chosen[0].features)) if c not in repeated]
+    features, seen = [chosen[0].features[c] for c in kept], observed[0].seen.only(kept)
+    children = _children(lm, encoder, seen, features, observed[0], scoring, rows.bos, contexts)
+    half = len(scoring) // 2 if candidates is not None else 0  # named ones were scored on all rows
+    columns = [features.index(child.feature) for child in children]
+    return SeenChildren(
+        children,
+        seen.children[seen.row >= half][:, columns],
+        (len(scoring) - half) * (rows.seq_len - rows.bos),
+    )
+
+
+def _look(
+    lm: LanguageModel,
+    encoder: Dictionary,
+    narrow: SAE,
+    parent: Parent,
+    rows: TokenRows,
+    candidates: Sequence[int] | None,
+    excluded: Collection[int],
+    tokens: int,
+    limits: SplitThresholds,
+    control_features: int,
+    on_progress: Progress | None,
+) -> tuple[list[Parent], list[Candidates], list[Observation], NDArray[np.integer]]:
+    """``parent`` and its controls, the candidates of each, what was seen of them, and the rows that score."""
+    check_feature(narrow, parent.feature, "the narrow SAE")
+    held_out = read_tokens(rows, tokens)
+    parents, scoring = [parent], held_out
+    if candidates is not None:
+        chosen = [Candidates(list(candidates), None)]
+    else:
+        half = len(held_out) // 2
+        choosing, scoring = held_out[:half], held_out[half:]
+        parents += control_parents(lm, narrow, parent, choosing, rows.bos, control_features)
+        chosen = choose(lm, encoder, narrow, parents, choosing, rows.bos, excluded, limits)
+    observed = observe(
+        lm, encoder, narrow, parents, [one.features for one in chosen], scoring, rows.bos, on_progress
+    )
+    if not len(observed[0].places):
+        raise UserError(
+            f"feature {parent.feature} does not fire above {parent.threshold:g} on "
+            f"{len(scoring) * (rows.seq_len - rows.bos)} held-out tokens of {rows.name}: "
+            "lower the threshold or read more tokens"
+        )
+    return parents, chosen, observed, scoring
 
 
 def _children(

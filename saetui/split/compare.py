@@ -6,19 +6,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from saetui.corpus.rows import TokenRows
 from saetui.errors import UsageError
 from saetui.features.encoder import encoder_hash
 from saetui.features.results import Child
-from saetui.features.top_tokens import Progress, activation_batches, encode_features, read_tokens
+from saetui.features.top_tokens import Progress
 from saetui.lm.base import LanguageModel
 from saetui.loading import load_lm, load_sae, open_rows
 from saetui.runs.cost import Cost, cost
 from saetui.runs.store import Run
 from saetui.sae.sae import SAE
-from saetui.split.children import split_report
+from saetui.split.children import seen_children
 from saetui.split.comparison import ComparedRun, Comparison, Match
 from saetui.split.graft import Graft
 from saetui.split.matching import best_matching
@@ -152,10 +151,10 @@ def find_children(
     limits: SplitThresholds | None = None,
     on_progress: Progress | None = None,
 ) -> FoundChildren:
-    """The children of ``side`` by ``split_report``, with their activations where its target fires above
-    ``threshold`` in ``narrow``: only there, because a graft's are silent elsewhere by construction."""
+    """The children of ``side`` as ``split_report`` finds them, with their activations where its target fires
+    above ``threshold`` in ``narrow``: only there, because a graft's are silent elsewhere by construction."""
     limits = limits or SplitThresholds()
-    report = split_report(
+    seen = seen_children(
         lm,
         side.encoder,
         narrow,
@@ -169,18 +168,17 @@ def find_children(
         on_progress=on_progress,
     )
     # The same recall makes a child on both sides: a graft's own are not asked for any otherwise.
-    children = [child for child in report.children if child.recall >= limits.recall]
+    at = [c for c, child in enumerate(seen.children) if child.recall >= limits.recall]
+    children = [seen.children[c] for c in at]
     features = [child.feature for child in children]
-    held_out = read_tokens(rows, tokens)
-    held_out = held_out[len(held_out) // 2 :]  # the first half chose the children
     return FoundChildren(
         side=side,
         target=side.target,
         threshold=threshold,
         children=children,
-        activations=_unit(_activations(lm, narrow, threshold, side, features, held_out, rows.bos)),
+        activations=_unit(seen.activations[:, at]),
         directions=_unit(side.encoder.W_dec[features].double().cpu().numpy().T),
-        tokens_read=len(held_out) * (rows.seq_len - rows.bos),
+        tokens_read=seen.tokens_read,
     )
 
 
@@ -228,26 +226,6 @@ def match_children(
         matches=sorted((match(i, j) for i, j in pairs), key=lambda m: -m.agreement),
         nearest=nearest,
     )
-
-
-@torch.inference_mode()
-def _activations(
-    lm: LanguageModel,
-    narrow: SAE,
-    threshold: float,
-    side: Side,
-    features: list[int],
-    tokens: NDArray[np.integer],
-    bos: bool,
-) -> NDArray[np.floating]:
-    """The children's activations on the target's tokens, ``[n, k]``."""
-    parts: list[Tensor] = []
-    for _, _, x in activation_batches(lm, tokens):
-        at = narrow.encode_feature(x, side.target) > threshold
-        if bos:
-            at[:, 0] = False
-        parts.append(encode_features(side.encoder, x[at], features).double().cpu())
-    return torch.cat(parts).numpy()
 
 
 def _unit(columns: NDArray[np.floating]) -> NDArray[np.floating]:

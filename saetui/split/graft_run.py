@@ -32,8 +32,8 @@ EVAL_TOKENS = {"cpu": (16_384, 4_096), "cuda": (131_072, 65_536)}
 class GraftReport:
     """``error_before`` and ``error_after``: mean over held-out hot tokens of Σ_d (x - x̂)², of the narrow SAE
     and of the graft; ``l0``: children above zero per hot token; ``covered``: the share of hot tokens on which
-    one is. ``seconds``: of the training; ``gather_seconds``: of finding the hot tokens; both also as CPU time
-    of the process."""
+    one is. ``tokens_computed``: of the tokens read, those that no store held. ``seconds``: of the training;
+    ``gather_seconds``: of finding the hot tokens; both also as CPU time of the process."""
 
     hot_tokens: int
     tokens_read: int
@@ -46,6 +46,7 @@ class GraftReport:
     gather_seconds: float
     cpu_seconds: float = 0.0
     gather_cpu_seconds: float = 0.0
+    tokens_computed: int = 0
 
 
 def graft_target(
@@ -95,6 +96,7 @@ def graft_hot(
         gather_seconds=hot.seconds,
         cpu_seconds=cpu_seconds,
         gather_cpu_seconds=hot.cpu_seconds,
+        tokens_computed=hot.tokens_computed,
         **report,
     )
 

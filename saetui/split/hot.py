@@ -20,13 +20,14 @@ from saetui.split.loss import check_target
 @dataclass(frozen=True)
 class HotTokens:
     """Activations ``x [n, d_in]`` of tokens on which the target fires above the threshold, in the corpus's
-    order; ``tokens_read`` were read for them (BOS not counted) in ``seconds``, or ``cpu_seconds`` of this
-    process."""
+    order; ``tokens_read`` were read for them (BOS not counted), ``tokens_computed`` of these by the language
+    model and not from a store, in ``seconds``, or ``cpu_seconds`` of this process."""
 
     x: Tensor
     tokens_read: int
     seconds: float
     cpu_seconds: float = 0.0
+    tokens_computed: int = 0
 
 
 ENOUGH_HOT = 4096
@@ -57,10 +58,11 @@ def gather_hot(
     start, start_cpu = time.perf_counter(), time.process_time()
     rows_per_forward = 32 if lm.device.type == "cpu" else 512
     chunks: list[Tensor] = []
-    row, read, found, strongest = 0, 0, 0, 0.0
+    row, read, computed, found, strongest = 0, 0, 0, 0, 0.0
     while read < scan_limit and not should_stop():
         if found >= (limit if store is None or row < store.activation_rows else min(limit, ENOUGH_HOT)):
             break
+        stored = store.activation_rows if store else 0
         if store:
             x = store.read(row, rows_per_forward)[:, store.first :]
         elif len(tokens := rows.read(row, rows_per_forward)):
@@ -69,6 +71,7 @@ def gather_hot(
             break
         if len(x) == 0:
             break
+        computed += (len(x) - min(max(stored - row, 0), len(x))) * x.shape[1]
         row += len(x)
         x = x.flatten(0, 1)
         firing = narrow.encode_feature(x, target)
@@ -80,5 +83,9 @@ def gather_hot(
     if found == 0:
         raise UserError(nothing_fires(rows.name, target, threshold, read, strongest))
     return HotTokens(
-        torch.cat(chunks)[:limit], read, time.perf_counter() - start, time.process_time() - start_cpu
+        torch.cat(chunks)[:limit],
+        read,
+        time.perf_counter() - start,
+        time.process_time() - start_cpu,
+        computed,
     )

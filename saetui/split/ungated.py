@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from saetui.corpus.rows import TokenRows, batches
 from saetui.errors import UsageError
-from saetui.lm.base import LanguageModel
+from saetui.features.row_store import RowStore
+from saetui.runs.cost import Cost
 from saetui.sae.sae import SAE
-from saetui.split.filtered import activations
 from saetui.split.graft import Graft, hot_residual
 from saetui.split.loss import silenced
 from saetui.split.recipe import GraftRecipe
@@ -39,7 +38,11 @@ class UngatedReport:
     SAE, the gated graft and the ungated one. ``off_target``: of the other tokens, the share on which a child
     fires; ``off_target_untrained``: the same of the gated children with the gate merely left out.
     ``precision``: of all firings of children, the share on the target's tokens. ``covered``: of the target's
-    tokens, the share on which a child fires. ``seconds``: of the training.
+    tokens, the share on which a child fires. ``fvu_off_*``: over the other tokens, where the gated graft is
+    the narrow SAE; what the frozen features lose. ``agreement``: Σ ab / (‖a‖ ‖b‖) of a child's activations
+    with and without its gate over all tokens, mean over the children that fire with it: 1 where nothing was
+    lost, leaks included. ``f1_*``: mean over the expected children, where criteria name some
+    (``saetui.split.child_f1``). ``cost``: of the training and of reading for it, beside the graft's own.
     """
 
     tokens: int
@@ -54,7 +57,12 @@ class UngatedReport:
     off_target_untrained: float
     precision: float
     covered: float
-    seconds: float
+    fvu_off_narrow: float
+    fvu_off_ungated: float
+    agreement: float
+    cost: Cost
+    f1_gated: float | None = None
+    f1_ungated: float | None = None
 
 
 @torch.no_grad()
@@ -109,13 +117,13 @@ def ungate(graft: Graft, x_hot: Tensor, background: Tensor, recipe: GraftRecipe)
 
 
 @torch.no_grad()
-def measure_ungated(graft: Graft, plain: SAE, x: Tensor, seconds: float = 0.0) -> UngatedReport:
+def measure_ungated(graft: Graft, plain: SAE, x: Tensor, cost: Cost) -> UngatedReport:
     """``graft`` and what ``ungate`` made of it, on held-out activations ``x [n, d_in]`` in the
     corpus's own proportions."""
     hot = graft.gate(x)
-    fires = plain.encode(x)[:, graft.narrow.d_sae :] > 0
+    children = plain.encode(x)[:, graft.narrow.d_sae :]
+    fires = children > 0
     untrained = (x - graft.b_dec) @ graft.child_W_enc + graft.child_b_enc > 0
-    total = float((x - x.mean(0)).double().square().sum())
     errors = {
         name: (x - reconstruction).double().square().sum(1)
         for name, reconstruction in (
@@ -128,22 +136,43 @@ def measure_ungated(graft: Graft, plain: SAE, x: Tensor, seconds: float = 0.0) -
         tokens=len(x),
         hot=int(hot.sum()),
         **{f"error_{name}": _mean(error[hot]) for name, error in errors.items()},
-        **{f"fvu_{name}": float(error.sum()) / total for name, error in errors.items()},
+        **{f"fvu_{name}": _unexplained(error, x) for name, error in errors.items()},
         off_target=_mean(fires[~hot].any(1)),
         off_target_untrained=_mean(untrained[~hot].any(1)),
         precision=int(fires[hot].sum()) / max(int(fires.sum()), 1),
         covered=_mean(fires[hot].any(1)),
-        seconds=seconds,
+        fvu_off_narrow=_unexplained(errors["narrow"][~hot], x[~hot]),
+        fvu_off_ungated=_unexplained(errors["ungated"][~hot], x[~hot]),
+        agreement=_agreement(graft.children_encode(x), children),
+        cost=cost,
     )
 
 
-def stream(lm: LanguageModel, rows: TokenRows) -> Tensor:
-    """Activations ``[n, d_in]`` of the first ``STREAM_TOKENS`` tokens, BOS left out."""
-    count = max(1, STREAM_TOKENS // (rows.seq_len - rows.bos))
-    step = 32 if lm.device.type == "cpu" else 512
-    return torch.cat(
-        [activations(lm, batch, rows.bos).flatten(0, 1) for batch in batches(rows, 0, count, step)]
-    )
+def stream(store: RowStore) -> Tensor:
+    """Activations ``[n, d_in]`` of the first ``STREAM_TOKENS`` tokens of the store's rows, BOS left out."""
+    count = max(1, STREAM_TOKENS // store.tokens_per_row)
+    step = 32 if store.lm.device.type == "cpu" else 512
+    parts: list[Tensor] = []
+    for start in range(0, count, step):
+        x = store.read(start, min(step, count - start))[:, store.first :]
+        if not len(x):
+            break
+        parts.append(x.flatten(0, 1))
+    return torch.cat(parts)
+
+
+def _unexplained(error: Tensor, x: Tensor) -> float:
+    """FVU: Σ‖x - x̂‖² / Σ‖x - x̄‖² of squared errors ``[n]`` on ``x [n, d_in]``; 0 without tokens."""
+    if not len(x):
+        return 0.0
+    return float(error.sum()) / max(float((x - x.mean(0)).double().square().sum()), 1e-12)
+
+
+def _agreement(gated: Tensor, plain: Tensor) -> float:
+    """Mean over the columns of ``gated [n, k]`` that are not zero of their cosine with those of ``plain``."""
+    alive = (gated > 0).any(0)
+    cosines = torch.cosine_similarity(gated[:, alive].double(), plain[:, alive].double(), dim=0)
+    return _mean(cosines)
 
 
 def _mean(values: Tensor) -> float:
