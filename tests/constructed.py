@@ -5,7 +5,6 @@ on a hyphen of class c, ``4 * hyphen + strength * c`` in an orthonormal basis; o
 direction of its own. SAEs are then built by hand, and every number of the judge has a right answer.
 """
 
-from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from saetui.corpus.grammar import LABELS, SyntheticRows, grammar
 from saetui.corpus.tokenizer import Tokenizer
+from saetui.lm.base import AtHook
 from saetui.sae.sae import SAE
 
 HYPHEN, COUNT, ADJ, DIGIT, OTHER, WORD = range(6)
@@ -75,7 +75,7 @@ class ConstructedLM:
         x[at] = rows
         return x
 
-    def losses(self, tokens: Tensor, replace: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def at_hook(self, tokens: Tensor) -> AtHook:
         raise NotImplementedError
 
 

@@ -18,12 +18,14 @@ from saetui.lm import bridge as bridges
 from saetui.lm import legacy
 from saetui.lm.bridge import BridgeModel
 from saetui.lm.direct import DirectModel
+from saetui.lm.loss import next_token_losses
 from saetui.lm.one_layer import OneLayer, OneLayerConfig, compatibility_form
 from saetui.loading import load_lm
 from saetui.sae.formats import save_saelens
 from saetui.sae.sae import SAE, SAEMetadata
 from saetui.setup import Setup
 from tests.hub_cache import add_legacy_model, add_tokenizer, legacy_config, legacy_state, small_tokenizer
+from tests.tiny import losses
 
 CPU = torch.device("cpu")
 HOOK = "blocks.0.hook_mlp_out"
@@ -83,7 +85,7 @@ def test_gelu_1l_from_the_hub_cache(cache: Path, normalization: str, centred: bo
     assert relative(x, other.activations(tokens())) < 1e-5
     # Along the ones direction W_U reads nothing, and with LNPre TransformerLens leaves it as it is.
     assert relative(lm.W_U, other.W_U - other.W_U.mean(0) + lm.W_U.mean(0)) < 1e-5
-    assert relative(lm.losses(tokens()), other.losses(tokens())) < 1e-5
+    assert relative(losses(lm, tokens()), losses(other, tokens())) < 1e-5
     mean = x.mean(-1).abs().max()
     assert mean < 1e-6 if centred else mean > 0.1
 
@@ -116,7 +118,7 @@ def test_other_hook_points_of_gelu_1l_go_through_the_bridge(cache: Path):
     lm = legacy.load("gelu-1l", "blocks.0.mlp.hook_post", CPU)
     assert lm.d_in == 64
     direct = legacy.load("gelu-1l", HOOK, CPU)
-    assert relative(lm.losses(tokens()), direct.losses(tokens())) < 1e-5
+    assert relative(losses(lm, tokens()), losses(direct, tokens())) < 1e-5
 
 
 def test_a_deeper_legacy_model_without_network(cache: Path):
@@ -163,7 +165,7 @@ def test_the_forward_stops_at_the_hook_point(tokenizer: Tokenizer, monkeypatch: 
     with lm.bridge.hooks(fwd_hooks=[("unembed.hook_in", lambda x, hook: reached.append(1))]):
         lm.activations(tokens(seq=20))
         assert not reached
-        lm.losses(tokens(seq=20))
+        losses(lm, tokens(seq=20))
         assert reached
 
 
@@ -176,7 +178,7 @@ def test_the_forward_of_a_one_layer_model_stops_at_the_hook_point(tokenizer: Tok
     with lm.bridge.hooks(fwd_hooks=[("unembed.hook_in", lambda x, hook: reached.append(1))]):
         lm.activations(tokens(seq=20))
         assert not reached
-        lm.losses(tokens(seq=20))
+        losses(lm, tokens(seq=20))
         assert reached
 
 
@@ -205,12 +207,12 @@ def test_any_hook_point(tokenizer: Tokenizer, hook_name: str, d_in: int):
 
 def test_losses_with_the_activations_replaced(tokenizer: Tokenizer):
     lm = two_layers(tokenizer, "blocks.1.attn.hook_z")
-    plain = lm.losses(tokens())
+    plain = losses(lm, tokens())
     logits = lm.bridge(tokens())[:, :-1].log_softmax(-1)
     expected = -logits.gather(-1, tokens()[:, 1:, None])[..., 0]
     torch.testing.assert_close(plain, expected)
-    torch.testing.assert_close(lm.losses(tokens(), lambda x: x), plain)
-    zeroed = lm.losses(tokens(), torch.zeros_like)
+    torch.testing.assert_close(losses(lm, tokens(), lambda x: x), plain)
+    zeroed = losses(lm, tokens(), torch.zeros_like)
     hooks = [("blocks.1.attn.hook_z", lambda x, hook: torch.zeros_like(x))]
     logits = lm.bridge.run_with_hooks(tokens(), fwd_hooks=hooks)[:, :-1].log_softmax(-1)
     torch.testing.assert_close(zeroed, -logits.gather(-1, tokens()[:, 1:, None])[..., 0])
@@ -219,9 +221,17 @@ def test_losses_with_the_activations_replaced(tokenizer: Tokenizer):
 
 def test_losses_in_parts_are_the_losses(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch):
     lm = two_layers(tokenizer, "blocks.1.hook_mlp_out")
-    at_once = lm.losses(tokens(rows=5), torch.zeros_like)
+    at_once = losses(lm, tokens(rows=5), torch.zeros_like)
     monkeypatch.setattr("saetui.lm.loss.LOGITS_AT_ONCE", 2 * 20 * tokenizer.d_vocab)
-    torch.testing.assert_close(lm.losses(tokens(rows=5), torch.zeros_like), at_once)
+    torch.testing.assert_close(losses(lm, tokens(rows=5), torch.zeros_like), at_once)
+
+
+def test_losses_over_a_large_vocabulary_are_as_good_as_fp32_allows():
+    logits = 6 * torch.randn(3, 20, 4096, generator=torch.Generator().manual_seed(0))
+    actual = torch.arange(60).reshape(3, 20) * 67
+    found = next_token_losses(actual, 4096, lambda part: logits[part], CPU)
+    exact = -logits[:, :-1].double().log_softmax(-1).gather(-1, actual[:, 1:, None])[..., 0]
+    assert float((found - exact).abs().max() / exact.abs().max()) < 2e-7
 
 
 @pytest.mark.parametrize(
@@ -309,7 +319,7 @@ def test_other_hook_points_of_a_shipped_kind_of_model(tmp_path: Path):
     lm = load_lm(Setup(model=str(tmp_path), hook_name="blocks.0.hook_resid_mid", device="cpu"))
     assert isinstance(lm, BridgeModel)
     assert relative(lm.activations(tokens()), model.resid_mid(tokens())) < 1e-5
-    assert relative(lm.losses(tokens()), DirectModel(model, lm.tokenizer, "x").losses(tokens())) < 1e-5
+    assert relative(losses(lm, tokens()), losses(DirectModel(model, lm.tokenizer, "x"), tokens())) < 1e-5
 
 
 def test_a_short_name_that_only_transformer_lens_knows(cache: Path):

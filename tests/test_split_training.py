@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from saetui.errors import UsageError, UserError
+from saetui.lm.base import AtHook
 from saetui.sae.sae import SAE
+from saetui.split import evaluate
 from saetui.split.evaluate import Evaluation
 from saetui.split.init import initial_sae
 from saetui.split.loss import deployed, without_target
@@ -24,7 +26,7 @@ from tests.split_support import (
     shuffled,
     world,
 )
-from tests.tiny import TinyRows
+from tests.tiny import TinyLM, TinyRows, losses
 
 WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec")
 
@@ -335,27 +337,51 @@ def test_evaluation_against_plain_arithmetic() -> None:
         out[:, 0] = x[:, 0]
         return out
 
-    assert loss.ce == pytest.approx(float(lm.losses(tokens)[:, 1:].mean()), rel=1e-5)
-    assert loss.ce_sae == pytest.approx(float(lm.losses(tokens, replaced)[:, 1:].mean()), rel=1e-5)
+    assert loss.ce == pytest.approx(float(losses(lm, tokens)[:, 1:].mean()), rel=1e-5)
+    assert loss.ce_sae == pytest.approx(float(losses(lm, tokens, replaced)[:, 1:].mean()), rel=1e-5)
     assert loss.ce_recovered == (loss.ce_zero - loss.ce_sae) / (loss.ce_zero - loss.ce)
 
 
-def test_the_losses_without_an_sae_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_losses_without_an_sae_are_computed_once_on_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     lm, _, narrow = world()
-    calls: list[bool] = []
-    losses = lm.losses
+    calls: list[int] = []
+    at_hook = lm.at_hook
 
-    def counted(tokens: torch.Tensor, replace: Any = None) -> torch.Tensor:
-        calls.append(replace is not None)
-        return losses(tokens, replace)
+    def counted(tokens: torch.Tensor) -> AtHook:
+        forward = at_hook(tokens)
 
-    monkeypatch.setattr(lm, "losses", counted)
+        def counted_losses(activations: torch.Tensor) -> torch.Tensor:
+            calls.append(len(activations))
+            return forward.losses(activations)
+
+        return AtHook(forward.activations, counted_losses)
+
+    monkeypatch.setattr(lm, "at_hook", counted)
     first = Evaluation(lm, TinyRows(20, seed=4), 220, 220).loss_recovered(narrow)
-    assert calls == [False, True, True]
+    assert len(calls) == 3
     assert Evaluation(lm, TinyRows(20, seed=4), 220, 220).loss_recovered(narrow) == first
     assert len(calls) == 4
     other = Evaluation(lm, TinyRows(20, seed=5), 220, 220).loss_recovered(narrow)
     assert other.ce != first.ce and len(calls) == 7
+
+
+def test_an_evaluation_reads_its_rows_once_where_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, rows, saes = TinyLM(), TinyRows(100, seed=4), [random_sae(16, 48, bias) for bias in (-0.2, -1.0)]
+    evaluation = Evaluation(lm, rows, 1100, 500)
+    first = evaluation.quality(saes[0]), evaluation.loss_recovered(saes[0])
+    read = lm.forwards
+    assert read == len(range(0, 100, 32)) + len(range(0, 46, 32))  # in batches of 32 rows
+    again = evaluation.quality(saes[1]), evaluation.loss_recovered(saes[1])
+    assert lm.forwards == read
+
+    monkeypatch.setattr(evaluate, "_KEPT_NUMBERS", 100 * 12 * 16 - 1)  # one number too few
+    short = Evaluation(lm, rows, 1100, 500)
+    for sae, (quality, loss) in zip(saes, (first, again), strict=True):
+        fresh = short.quality(sae)
+        assert (fresh.fvu, fresh.l0) == (quality.fvu, quality.l0)
+        assert torch.equal(fresh.density, quality.density)
+        assert short.loss_recovered(sae) == loss
+    assert lm.forwards == read + 2 * len(range(0, 100, 32)) + len(range(0, 46, 32))  # the loss's rows fit
 
 
 def test_the_trace_follows_the_target() -> None:

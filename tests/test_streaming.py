@@ -12,7 +12,7 @@ from saetui.lm.one_layer import OneLayer, OneLayerConfig
 from saetui.lm.streaming import StreamingModel, streaming
 from saetui.split.matmul import use_matmul
 from tests.split_support import relative
-from tests.tiny import tiny_tokenizer
+from tests.tiny import losses, tiny_tokenizer
 
 CONFIG = OneLayerConfig(24, 3, 8, 96, 16, 50)
 
@@ -68,7 +68,7 @@ def test_the_choice_is_said_and_part_of_what_caches_are_keyed_by(lm: DirectModel
     low, line = streaming(lm, "bfloat16", 1000)
     assert "bfloat16" in line
     assert len({lm.fingerprint, plain.fingerprint, table.fingerprint, low.fingerprint}) == 4
-    assert torch.equal(table.losses(tokens()), lm.losses(tokens()))
+    assert torch.equal(losses(table, tokens()), losses(lm, tokens()))
 
 
 def test_a_stream_that_would_be_off_goes_through_the_model(

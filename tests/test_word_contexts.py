@@ -55,6 +55,8 @@ def test_choice_and_score_against_brute_force() -> None:
         assert any(np.isclose(f1[w], s) for s in scored)
         assert best[w] in {c for (c, _), v in ways.items() if np.isclose(v, highest)}
     assert best[1] == 4
+    best, f1 = best_features(f, is_word, np.zeros(6, bool))
+    assert best.tolist() == [-1] * 3 and not f1.any()
 
 
 def found(lm: ConstructedLM, sae: SAE, cut: float = 0.2, features: list[int] | None = None) -> WordContexts:

@@ -14,6 +14,7 @@ from tokenizers.pre_tokenizers import Split
 from torch import Tensor
 
 from saetui.corpus.tokenizer import Tokenizer
+from saetui.lm.base import AtHook, LanguageModel
 from saetui.lm.one_layer import OneLayer, OneLayerConfig, compatibility_form
 from saetui.sae.formats import save_saelens
 from saetui.sae.sae import SAE
@@ -57,11 +58,21 @@ class TinyLM:
         self.forwards += 1
         return self.inner.mlp_out(tokens)
 
-    def losses(self, tokens: Tensor, replace: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def at_hook(self, tokens: Tensor) -> AtHook:
+        self.forwards += 1
         mid = self.inner.resid_mid(tokens)
-        out = self.inner.mlp(mid)
-        logits = self.inner.unembed(mid + (replace(out) if replace else out))
-        return F.cross_entropy(logits[:, :-1].transpose(1, 2), tokens[:, 1:].long(), reduction="none")
+
+        def losses(activations: Tensor) -> Tensor:
+            logits = self.inner.unembed(mid + activations)
+            return F.cross_entropy(logits[:, :-1].transpose(1, 2), tokens[:, 1:].long(), reduction="none")
+
+        return AtHook(self.inner.mlp(mid), losses)
+
+
+def losses(lm: LanguageModel, tokens: Tensor, replace: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+    """Next-token losses ``[rows, seq - 1]`` with the activations at the hook point replaced."""
+    forward = lm.at_hook(tokens)
+    return forward.losses(replace(forward.activations))
 
 
 class TinyRows:

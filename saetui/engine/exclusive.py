@@ -1,13 +1,12 @@
 """A language model that several threads may ask."""
 
 import threading
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from saetui.corpus.tokenizer import Tokenizer
-from saetui.lm.base import LanguageModel
+from saetui.lm.base import AtHook, LanguageModel
 
 
 class ExclusiveModel:
@@ -32,6 +31,12 @@ class ExclusiveModel:
         with self._lock:
             return self._lm.activations(tokens)
 
-    def losses(self, tokens: Tensor, replace: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def at_hook(self, tokens: Tensor) -> AtHook:
         with self._lock:
-            return self._lm.losses(tokens, replace)
+            held = self._lm.at_hook(tokens)
+
+        def losses(activations: Tensor) -> Tensor:
+            with self._lock:
+                return held.losses(activations)
+
+        return AtHook(held.activations, losses)

@@ -4,7 +4,7 @@ Verdicts and split reports go over the same first rows of a corpus for every dic
 part of that is the same each time, and most of the work.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 from saetui.corpus.rows import TokenRows
 from saetui.features.row_store import RowStore
 from saetui.features.top_tokens import read_tokens
-from saetui.lm.base import LanguageModel
+from saetui.lm.base import AtHook, LanguageModel
 
 
 @contextmanager
@@ -59,5 +59,5 @@ class _StoredLM:
         seq_len = self._store.seq_len
         return torch.stack(self._store.windows([(row, 0, seq_len) for row in rows]))
 
-    def losses(self, tokens: Tensor, replace: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        return self._lm.losses(tokens, replace)
+    def at_hook(self, tokens: Tensor) -> AtHook:
+        return self._lm.at_hook(tokens)

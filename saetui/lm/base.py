@@ -1,12 +1,25 @@
 """What saetui asks of a language model: activations at one hook point, and losses with them replaced."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from saetui.corpus.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class AtHook:
+    """A forward over tokens ``[rows, seq]`` that stands at the hook point: it goes on from there as often as
+    it is asked to, each time with other activations, and what came before is not computed again."""
+
+    activations: Tensor
+    """``[rows, seq, d_in]``, fp32: the model's own."""
+    losses: Callable[[Tensor], Tensor]
+    """Next-token cross-entropy ``[rows, seq - 1]`` in nats with these activations, shaped as the model's own,
+    at the hook point."""
 
 
 class LanguageModel(Protocol):
@@ -36,7 +49,6 @@ class LanguageModel(Protocol):
         stops at the hook point."""
         ...
 
-    def losses(self, tokens: Tensor, replace: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Next-token cross-entropy ``[rows, seq - 1]`` in nats, with the activations at the hook
-        point replaced by ``replace(activations)`` (None: left as they are)."""
+    def at_hook(self, tokens: Tensor) -> AtHook:
+        """The forward of integer tokens ``[rows, seq]`` up to the hook point, to go on from there."""
         ...

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from saetui.corpus.tokenizer import Tokenizer
 from saetui.errors import UsageError, UserError
+from saetui.lm.base import AtHook
 from saetui.lm.loss import check_tokens, next_token_losses
 from saetui.lm.one_layer import OneLayer
 from saetui.weights import fingerprint
@@ -64,25 +65,24 @@ class BridgeModel:
         check_tokens(tokens, self.n_ctx, self.d_vocab)
         return self._hooked(tokens.to(self.device).long())
 
-    @torch.no_grad()
-    def losses(self, tokens: Tensor, replace: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Next-token cross-entropy ``[rows, seq - 1]`` in nats, the activations replaced on the way."""
+    def at_hook(self, tokens: Tensor) -> AtHook:
+        """As ``LanguageModel.at_hook``, except that a hooked model cannot begin in the middle: every
+        ``losses`` is a whole forward, with the activations replaced on the way."""
         check_tokens(tokens, self.n_ctx, self.d_vocab)
         tokens = tokens.to(self.device).long()
-        if replace is None:
-            return next_token_losses(
-                tokens, self.d_vocab, lambda part: self.bridge(tokens[part]), self.device
-            )
-        replacement = replace(self._hooked(tokens))
 
-        def logits(part: slice) -> Tensor:
-            def put(x: Tensor, hook: Any) -> Tensor:
-                return replacement[part].reshape(x.shape).to(x.dtype)
+        @torch.no_grad()
+        def losses(activations: Tensor) -> Tensor:
+            def logits(part: slice) -> Tensor:
+                def put(x: Tensor, hook: Any) -> Tensor:
+                    return activations[part].reshape(x.shape).to(x.dtype)
 
-            with self.bridge.hooks(fwd_hooks=[(self.hook_name, put)]):
-                return self.bridge(tokens[part])
+                with self.bridge.hooks(fwd_hooks=[(self.hook_name, put)]):
+                    return self.bridge(tokens[part])
 
-        return next_token_losses(tokens, self.d_vocab, logits, self.device)
+            return next_token_losses(tokens, self.d_vocab, logits, self.device)
+
+        return AtHook(self._hooked(tokens), losses)
 
     def _hooked(self, tokens: Tensor) -> Tensor:
         try:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from saetui.corpus.tokenizer import Tokenizer
+from saetui.lm.base import AtHook
 from saetui.lm.loss import check_tokens, next_token_losses
 from saetui.lm.one_layer import OneLayer
 from saetui.weights import fingerprint
@@ -51,15 +52,19 @@ class DirectModel:
         return self._by_rows(self.model.mlp_out, self._checked(tokens))
 
     @torch.no_grad()
-    def losses(self, tokens: Tensor, replace: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Next-token cross-entropy ``[rows, seq - 1]`` in nats, the activations replaced on the way."""
+    def at_hook(self, tokens: Tensor) -> AtHook:
+        """As ``LanguageModel.at_hook``; holds as many numbers again as there are activations."""
         tokens = self._checked(tokens)
         resid_mid = self._by_rows(self.model.resid_mid, tokens)
-        activations = self.model.mlp(resid_mid)
-        resid_post = resid_mid + (activations if replace is None else replace(activations))
-        return next_token_losses(
-            tokens, self.d_vocab, lambda part: self.model.unembed(resid_post[part]), self.device
-        )
+
+        @torch.no_grad()
+        def losses(activations: Tensor) -> Tensor:
+            resid_post = resid_mid + activations
+            return next_token_losses(
+                tokens, self.d_vocab, lambda part: self.model.unembed(resid_post[part]), self.device
+            )
+
+        return AtHook(self.model.mlp(resid_mid), losses)
 
     def _checked(self, tokens: Tensor) -> Tensor:
         check_tokens(tokens, self.n_ctx, self.d_vocab)

@@ -16,12 +16,14 @@ from saetui.atomic import write_atomic
 from saetui.corpus.rows import TokenRows, batches
 from saetui.errors import UserError
 from saetui.features.row_store import identity
-from saetui.lm.base import LanguageModel
+from saetui.lm.base import AtHook, LanguageModel
 from saetui.settings import cache_root
-from saetui.split.filtered import activations
+from saetui.split.filtered import activations, on_device
 
 _KEPT_NUMBERS = 16_000_000
-"""Activations that an evaluation keeps for the next one, at most: 64 MB."""
+"""Numbers that an evaluation keeps for the next one, at most: 64 MB for FVU and L0, 64 MB for the loss."""
+_BASELINES = 2
+"""Part of the key of the losses that are kept on disk: raise it when they are computed another way."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,9 @@ class Dictionary(Protocol):
 
 class Evaluation:
     """Evaluates SAEs on the first rows of ``rows``: quality on about ``tokens`` tokens, and the loss on
-    about ``ce_tokens`` of them. What does not depend on the SAE is computed once, for the losses without it
-    once on a machine (they are kept in the cache folder)."""
+    about ``ce_tokens`` of them. What does not depend on the SAE is computed once: activations and what goes
+    on from them to the loss where they fit into memory (``_KEPT_NUMBERS``), the losses without an SAE once on
+    a machine (they are kept in the cache folder)."""
 
     def __init__(self, lm: LanguageModel, rows: TokenRows, tokens: int, ce_tokens: int) -> None:
         self._lm, self._bos, self._identity = lm, rows.bos, identity(lm, rows)
@@ -96,6 +99,7 @@ class Evaluation:
         self._ce_rows = min(-(-ce_tokens // per_row), len(self._tokens))
         self._baseline: tuple[float, float] | None = None
         self._x: list[Tensor] | None = None
+        self._at_hook: list[AtHook] | None = None
 
     @torch.no_grad()
     def quality(self, sae: Dictionary) -> Quality:
@@ -109,7 +113,7 @@ class Evaluation:
             squared_error = squared_error + (sae.decode(f) - x).double().square().sum()
             sum_x += x.double().sum(0)
             sum_x2 = sum_x2 + x.double().square().sum()
-            firings += (f > 0).sum(0)
+            firings += torch.ones(len(f), device=device) @ torch.sign(f)  # 4 times as fast as (f > 0).sum(0)
             tokens += len(x)
         variance = sum_x2 - sum_x.square().sum() / tokens
         return Quality(
@@ -127,10 +131,26 @@ class Evaluation:
         read: list[Tensor] = []
         for batch in self._batches(self._quality_rows):
             x = activations(self._lm, batch, self._bos).flatten(0, 1)
-            if self._quality_rows * self._tokens.shape[1] * x.shape[1] <= _KEPT_NUMBERS:
+            if self._fits(self._quality_rows):
                 read.append(x)
             yield x
         self._x = read or None
+
+    def _forwards(self) -> Iterator[AtHook]:
+        """Of the rows that the loss is measured on, batch by batch, likewise."""
+        if self._at_hook is not None:
+            yield from self._at_hook
+            return
+        held: list[AtHook] = []
+        for batch in self._batches(self._ce_rows):
+            forward = self._lm.at_hook(on_device(batch, self._lm.device))
+            if self._fits(2 * self._ce_rows):  # the residual stream too
+                held.append(forward)
+            yield forward
+        self._at_hook = held or None
+
+    def _fits(self, rows: int) -> bool:
+        return rows * self._tokens.shape[1] * self._lm.d_in <= _KEPT_NUMBERS
 
     @torch.no_grad()
     def loss_recovered(self, sae: Dictionary) -> LossRecovered:
@@ -140,28 +160,25 @@ class Evaluation:
 
     def _kept_baseline(self) -> tuple[float, float]:
         """The loss with the activations as they are, and with zero in their place."""
-        about = sha256(f"{self._identity} {self._ce_rows} {self._rows_per_forward}".encode()).hexdigest()[:16]
+        key = f"{_BASELINES} {self._identity} {self._ce_rows} {self._rows_per_forward}"
+        about = sha256(key.encode()).hexdigest()[:16]
         path = cache_root() / "baselines" / f"{about}.json"
         with suppress(OSError, ValueError):
             ce, ce_zero = json.loads(path.read_text())
             return ce, ce_zero
-        found = self._ce(None), self._ce(torch.zeros_like)
+        found = self._ce(lambda x: x), self._ce(torch.zeros_like)
         with suppress(OSError):  # then they are computed again next time
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, json.dumps(found).encode())
         return found
 
-    def _ce(self, replace: Callable[[Tensor], Tensor] | None) -> float:
+    def _ce(self, replace: Callable[[Tensor], Tensor]) -> float:
+        """The loss with ``replace(x)`` in the place of the activations ``x``, BOS's apart."""
         skip = int(self._bos)
-
-        def replace_all_but_bos(x: Tensor) -> Tensor:
-            assert replace is not None
-            return torch.cat([x[:, :skip], replace(x[:, skip:])], 1)
-
         total, count = 0.0, 0
-        for batch in self._batches(self._ce_rows):
-            tokens = torch.from_numpy(batch.astype("int64")).to(self._lm.device)
-            losses = self._lm.losses(tokens, replace_all_but_bos if replace else None)[:, skip:]
+        for forward in self._forwards():
+            own = forward.activations
+            losses = forward.losses(torch.cat([own[:, :skip], replace(own[:, skip:])], 1))[:, skip:]
             total += float(losses.double().sum())
             count += losses.numel()
         return total / count

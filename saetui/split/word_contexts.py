@@ -209,24 +209,26 @@ def best_features(
 ) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
     """For every word the feature with the best F1 on the even occurrences, -1 if none, and its F1 on the
     odd ones at the cut that was best on the even ones."""
-    chosen, scored = f[::2], f[1::2]
+    columns = np.flatnonzero(selective)
+    chosen, scored = f[::2, columns], f[1::2, columns]
     y_chosen, y_scored = is_word[::2], is_word[1::2]
     order = np.argsort(-chosen, axis=0, kind="stable")  # [n, features]
     ranked = np.take_along_axis(chosen, order, 0)
     # A cut lies between two different activations, and above zero.
-    usable = (ranked > 0) & np.vstack([ranked[:-1] > ranked[1:], np.ones((1, f.shape[1]), bool)])
-    usable &= selective[None]
+    usable = (ranked > 0) & np.vstack([ranked[:-1] > ranked[1:], np.ones((1, len(columns)), bool)])
     n = np.arange(1, len(chosen) + 1)[:, None]
     best = np.full(is_word.shape[1], -1)
     f1 = np.zeros(is_word.shape[1])
+    if not len(columns):
+        return best, f1
     for w in range(is_word.shape[1]):
         hits = np.cumsum(y_chosen[order, w], axis=0)
         scores = np.where(usable, 2 * hits / (n + y_chosen[:, w].sum()), 0.0)
         place = np.unravel_index(scores.argmax(), scores.shape)
         if scores[place] > 0:
-            feature = int(place[1])
-            best[w] = feature
-            f1[w] = _f1(scored[:, feature] >= ranked[place], y_scored[:, w])
+            column = int(place[1])
+            best[w] = columns[column]
+            f1[w] = _f1(scored[:, column] >= ranked[place], y_scored[:, w])
     return best, f1
 
 
