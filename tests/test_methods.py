@@ -13,6 +13,7 @@ from saetui.cli import cli
 from saetui.commands.census import open_index
 from saetui.errors import UsageError, UserError
 from saetui.reports.study_tables import targets_table
+from saetui.runs.cost import Cost
 from saetui.runs.journal import Journal
 from saetui.runs.store import Run, create_run
 from saetui.sae.formats import save_saelens
@@ -24,9 +25,10 @@ from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.studies.cells import Cell
 from saetui.studies.file import load_study_file
 from saetui.studies.methods import compare_methods
-from saetui.studies.results import CellResult, Found
+from saetui.studies.results import CellResult, Found, Over
 from saetui.studies.store import FOLDER, Plan, Study
 from saetui.studies.targets import over_targets
+from saetui.studies.verdicts import REPORT_FILE
 from tests.labelled import ADJ, COUNT, DIGIT, LM_FOLDER, OTHER, Classes, fitted, narrow
 
 TOKENS = 12_000
@@ -102,15 +104,25 @@ def test_what_both_find_and_what_one_does(setup: Setup) -> None:
     assert found.second.within.share and found.second.within.share.median == pytest.approx(2 / 5)
     assert len(report.left_out) == 1 and found.second.children and found.second.children.high == 3
     assert found.first.ungated is None
+    # "adjective" is the graft's alone with seed 1, and its run with seed 2 has it too.
+    assert found.first.only_again == Over(0.5, 0, 1, 2) and found.second.only_again == Over(0, 0, 0, 2)
+    # Over all targets, of which there is one: the sums of the seeds.
+    total = report.total
+    assert total and total.seeds == (1, 2)
+    assert (total.first, total.second) == (Over(3, 3, 3, 2), Over(2.5, 2, 3, 2))
+    assert (total.matched, total.only_first) == (Over(2.5, 2, 3, 2), Over(0.5, 0, 1, 2))
+    assert found.first.cost.wall_s == Over(1.5, 1, 2, 2)
 
 
 def test_from_the_shell(setup: Setup) -> None:
     grafts = study(setup, "grafts", "graft", {1: ((COUNT,), (ADJ,), (DIGIT,))})
     study(setup, "wides", "split", {1: ((DIGIT,), (COUNT,))})
     run = next(iter(grafts.runs().values()))
+    (run.folder / REPORT_FILE).write_text('{"kind": "absorbed"}')
     with Journal(run.events_path) as events:
+        cost = Cost(2_000, 700, 600, 1.0, 2.0, 3.0, 0.9, 1.9)
         events.append(
-            kind="ungated", fvu_narrow=0.4, fvu_gated=0.3, fvu_ungated=0.31, off_target=0.002, seconds=5.0
+            kind="ungated", fvu_off_narrow=0.3, fvu_off_ungated=0.31, off_target=0.002, cost=vars(cost)
         )
         events.append(kind="exit", state="finished")
     said = shell("grafts", "wides")
@@ -119,11 +131,33 @@ def test_from_the_shell(setup: Setup) -> None:
         "2 children are found by both, of 3 of the graft and 2 of the wide runs (67% and 100%)" in said.stdout
     )
     assert "Without the gate" in said.stdout and "0.3100" in said.stdout and "0.20%" in said.stdout
-    tables = shell("grafts", "wides", "--markdown").stdout
-    assert "| target | seeds | graft | wide | both | graft only | wide only | share |" in tables
-    assert "| 0 | 1 | 3 | 2 | 2 | 1 | 0 | 80% |" in tables
+    written = shell("grafts", "wides", "--markdown").stdout
+    for row in (
+        "| target | seeds | graft | wide | both | graft only | again | wide only | again | share |",
+        "| 0 | 1 | 3 | 2 | 2 | 1 |  | 0 |  | 80% |",
+        "| 0 | absorbed 1 |  |",
+        "| 0 | without the gate | 700 | 600 | 2.00k | 2.8 | 3.0 |",
+        f"| 1 | {narrow().d_sae + 1} | (",
+        "saetui study compare grafts wides --tokens 12000",
+    ):
+        assert row in written
     values = json.loads(shell("grafts", "wides", "--json", "--limit", "recall=0.5").stdout)
     assert values["limits"]["recall"] == 0.5 and values["targets"][0]["between"]["matched"]["median"] == 0
+
+
+def test_one_comparison_in_several_files(setup: Setup, tmp_path: Path) -> None:
+    study(setup, "grafts", "graft", {1: ((COUNT,), (ADJ,), (DIGIT,))})
+    study(setup, "wides", "split", {1: ((DIGIT,), (COUNT,))})
+    files = [tmp_path / f"both.{ending}" for ending in ("md", "html", "json")]
+    said = shell("grafts", "wides", *(part for file in files for part in ("-o", str(file))))
+    assert said.exit_code == 0 and said.stdout == "", said.output
+    text, page, values = (file.read_text() for file in files)
+    assert text.startswith("# grafts and wides, child by child\n") and "### Feature 0, child by child" in text
+    assert page.startswith("<!doctype html>") and "Feature 0, child by child" in page
+    made = json.loads(values)["made"]
+    assert len(made) == 2 and all(one["files"][-1]["sha256"] in text for one in made.values())
+    refused = shell("grafts", "wides", "-o", "both.txt").exception
+    assert isinstance(refused, UsageError) and "one of md, html, json" in str(refused)
 
 
 def test_the_next_features_are_a_study(monkeypatch: pytest.MonkeyPatch) -> None:

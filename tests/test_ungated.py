@@ -105,9 +105,7 @@ def test_the_numbers_are_what_they_say() -> None:
         left = off - whole.decode(whole.encode(off))
         assert fvu == pytest.approx(float(left.square().sum()) / variance, rel=1e-4)
     a, b = gated.children_encode(x), plain.encode(x)[:, N:]
-    alive = [c for c in range(6) if a[:, c].any()]
-    cosines = [float(a[:, c] @ b[:, c] / (a[:, c].norm() * b[:, c].norm())) for c in alive]
-    assert report.agreement == pytest.approx(sum(cosines) / len(alive), rel=1e-4)
+    assert report.agreement == pytest.approx(float((a * b).sum() / (a.norm() * b.norm())), rel=1e-4)
 
 
 def test_children_that_lost_nothing_agree_wholly_and_one_that_leaks_does_not() -> None:
@@ -118,8 +116,6 @@ def test_children_that_lost_nothing_agree_wholly_and_one_that_leaks_does_not() -
     leaking = same.clone()
     leaking[~gated.gate(x)] = 5.0
     assert _agreement(same, leaking) < 0.9
-    silent = torch.zeros(len(x), 1)
-    assert _agreement(torch.cat([same, silent], 1), torch.cat([same, silent], 1)) == pytest.approx(1.0)
 
 
 def test_a_narrow_sae_of_another_kind_is_refused() -> None:

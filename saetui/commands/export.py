@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from saetui.commands.output import jsonable, say
-from saetui.errors import UsageError, UserError
+from saetui.commands.output import jsonable, say, write_file
+from saetui.errors import UsageError
 from saetui.record_text import csv_text
 from saetui.reports import html, markdown
 from saetui.reports.run import curve_records, run_document, run_values
@@ -39,10 +39,7 @@ def command(name: str, form: str | None, output: str | None) -> None:
     if output is None:
         click.echo(text)
         return
-    try:
-        Path(output).write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {output}: {error.strerror}") from None
+    write_file(Path(output), text)
     say(f"{subject.folder.name} is in {output}")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from saetui.errors import UserError
 from saetui.reports.document import Table
 
 
@@ -35,6 +36,14 @@ def emit_json(value: Any) -> None:
 def say(message: str) -> None:
     """A line of narration on stderr."""
     click.echo(message, err=True)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Writes ``text`` and a newline; UserError where that cannot be."""
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
 
 
 def print_table(table: Table) -> None:

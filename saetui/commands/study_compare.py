@@ -1,17 +1,26 @@
 """``saetui study compare``: two studies of the same targets, child by child, over seeds and targets."""
 
+import json
 import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from saetui.commands.live_line import LiveLine
 from saetui.commands.options import limit_options
-from saetui.commands.output import emit_json, print_table, say
-from saetui.reports import markdown
-from saetui.runs.store import Run
+from saetui.commands.output import jsonable, print_table, say, write_file
+from saetui.errors import UsageError
+from saetui.reports import html, markdown
 from saetui.settings import runs_root
 from saetui.split.report import SplitThresholds
 from saetui.studies.store import Study, find_study
+
+if TYPE_CHECKING:
+    from saetui.studies.method_results import MethodsReport
+
+FORMATS = ("md", "html", "json")
 
 
 @click.command("compare")
@@ -32,7 +41,15 @@ from saetui.studies.store import Study, find_study
 )
 @limit_options
 @click.option("--json", "form", flag_value="json", help="print everything as JSON")
-@click.option("--markdown", "form", flag_value="markdown", help="print the tables as Markdown")
+@click.option("--markdown", "form", flag_value="md", help="print the whole document as Markdown")
+@click.option(
+    "--output",
+    "-o",
+    "outputs",
+    multiple=True,
+    metavar="FILE",
+    help=f"write it to FILE, as its ending says: {', '.join(FORMATS)}; repeatable",
+)
 def compare_command(
     first: str,
     second: str,
@@ -41,19 +58,20 @@ def compare_command(
     ungate: bool,
     limits: SplitThresholds,
     form: str | None,
+    outputs: tuple[str, ...],
 ) -> None:
     """Which children two studies' runs share, over seeds and targets: a study of grafts and one of wide SAEs.
 
     Finished runs of the same target and seed are matched child by child, and those of one study with
     neighbouring seeds as well: what a method shares with itself is the most that it could share with another.
     """
-    from saetui.reports.methods_tables import methods_tables, totals
+    files = [(Path(output), _form(output)) for output in outputs]
     from saetui.studies.methods import compare_methods
 
     studies = [find_study(runs_root(), name) for name in (first, second)]
     line = LiveLine(sys.stderr)
     if ungate:
-        _ungate([run for study in studies for run in _gated(study)], line)
+        _ungate(studies, line)
     report = compare_methods(
         studies[0],
         studies[1],
@@ -65,35 +83,56 @@ def compare_command(
     line.draw("")
     if report.left_out:
         say(f"{len(report.left_out)} runs have no finished run of their target and seed in the other study")
+    for path, its in files:
+        write_file(path, _written(report, studies, its))
+        say(f"the comparison is in {path}")
+    if form:
+        click.echo(_written(report, studies, form))
+    elif not files:
+        _print(report)
+
+
+def _form(output: str) -> str:
+    """UsageError, before anything is read, where the ending says nothing."""
+    if (ending := Path(output).suffix.removeprefix(".")) in FORMATS:
+        return ending
+    raise UsageError(f"-o {output}: its ending says what to write: one of {', '.join(FORMATS)}")
+
+
+def _print(report: "MethodsReport") -> None:
+    from saetui.reports.methods_tables import methods_tables, totals
+
+    for table in methods_tables(report):
+        print_table(table)
+        click.echo()
+    click.echo(totals(report))
+
+
+def _written(report: "MethodsReport", studies: Sequence[Study], form: str) -> str:
+    from saetui.reports.methods import methods_document, methods_values
+
+    by_id = {run.id: run for study in studies for run in study.runs().values()}
+    runs = [by_id[run] for one in report.targets for run in (*one.first.runs, *one.second.runs)]
     if form == "json":
-        emit_json(report)
-    elif form == "markdown":
-        click.echo("\n\n".join(markdown.table(table, level=2) for table in methods_tables(report)))
-        click.echo(f"\n{markdown.escape(totals(report))}.")
-    else:
-        for table in methods_tables(report):
-            print_table(table)
-            click.echo()
-        click.echo(totals(report))
+        return json.dumps(jsonable(methods_values(report, runs)), ensure_ascii=False)
+    render: Callable[..., str] = html.render if form == "html" else markdown.render
+    return render(methods_document(report, runs))
 
 
-def _gated(study: Study) -> list[Run]:
-    """Finished grafts that have no ungated SAE yet."""
-    return [
-        run
-        for run in study.runs().values()
-        if run.manifest.kind == "graft"
-        and run.state() == "finished"
-        and not any(event["kind"] == "ungated" for event in run.read_events())
-    ]
-
-
-def _ungate(runs: list[Run], line: LiveLine) -> None:
+def _ungate(studies: Sequence[Study], line: LiveLine) -> None:
+    """Ungates the finished grafts that were never ungated; those of a stopped one are kept."""
     from saetui.loading import load_lm
     from saetui.split.outcome import setup_of
     from saetui.split.ungate_run import ungate_run
+    from saetui.studies.methods import last_ungated
 
-    lm = load_lm(setup_of(runs[0])) if runs else None
-    for done, run in enumerate(runs):
-        line.draw(f"training without the gate: {done} of {len(runs)} grafts")
-        ungate_run(run, lm)
+    for study in studies:
+        runs = [
+            run
+            for run in study.runs().values()
+            if run.manifest.kind == "graft" and run.state() == "finished" and last_ungated(run) is None
+        ]
+        lm = load_lm(setup_of(runs[0])) if runs else None
+        for done, run in enumerate(runs):
+            line.draw(f"training without the gate: {done} of {len(runs)} grafts")
+            ungate_run(run, lm)

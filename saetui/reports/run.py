@@ -1,14 +1,13 @@
 """A run as plain values, as flat records, and as a document."""
 
-import hashlib
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from saetui.engine.messages import decode
 from saetui.feature_marks import NARROW, FeatureMarks, Mark
 from saetui.quantities import duration, si
 from saetui.reports.document import Block, ContextBlock, Document, Heading, Plot, Table, Text
+from saetui.reports.provenance import files_of, inputs_of
 from saetui.reports.svg import Series, line_plot
 from saetui.reports.verdict_text import child_numbers, control_lines, funnel_lines, heir, number_text
 from saetui.runs.cost import cost
@@ -27,12 +26,10 @@ PLOTS = (("loss", "loss"), ("fvu", "FVU"), ("l0", "L0"), ("ce_recovered", "CE lo
 
 
 def run_values(run: Run) -> dict[str, Any]:
-    """Everything that is exported, as plain values. ``inputs``: what identifies the language model's weights,
-    the narrow SAE and the rows, as the run's process found them; None for a run that did not say."""
+    """Everything that is exported, as plain values."""
     manifest = run.manifest
     records, events = curve(run.read_metrics()), run.read_events()
     training = [r for r in records if "loss" in r and not r.get("eval")]
-    inputs = [event for event in events if event["kind"] == "inputs"]
     return {
         "id": run.id,
         "kind": manifest.kind,
@@ -41,7 +38,7 @@ def run_values(run: Run) -> dict[str, Any]:
         "note": manifest.note,
         "feature_notes": [asdict(mark) for mark in _noted(run)],
         "setup": manifest.setup,
-        "inputs": {key: inputs[-1][key] for key in ("model", "sae", "data")} if inputs else None,
+        "inputs": inputs_of(events),
         "recipe": manifest.recipe,
         "versions": manifest.versions,
         "cost": asdict(cost(run, records)),
@@ -56,12 +53,7 @@ def run_values(run: Run) -> dict[str, Any]:
         "events": events,
         "verdict": read_review(run.folder).to_dict(),
         "report": read_report(run.folder),
-        "files": [
-            {"path": str(path.relative_to(run.folder)), "bytes": path.stat().st_size, "sha256": _sha256(path)}
-            for folder in ("sae", "graft")
-            for path in sorted((run.folder / folder).glob("*"))
-            if path.is_file()
-        ],
+        "files": files_of(run),
     }
 
 
@@ -296,8 +288,3 @@ def pairs(values: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def _spread(spread: Spread) -> str:
     return f"{spread.value:.2f} [{spread.low:.2f}, {spread.high:.2f}]"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,7 +4,8 @@ from dataclasses import asdict
 from typing import Any
 
 from saetui.reports.document import Block, Code, Document, Heading, Table, Text
-from saetui.reports.run import pairs, report_blocks, run_values, verdict_blocks
+from saetui.reports.provenance import made_with, provenance
+from saetui.reports.run import pairs, report_blocks, verdict_blocks
 from saetui.reports.study_plots import plots
 from saetui.reports.study_tables import tables
 from saetui.runs.store import Run
@@ -13,8 +14,6 @@ from saetui.studies.report import study_report
 from saetui.studies.results import StudyReport
 from saetui.studies.store import Study
 from saetui.studies.verdicts import read_report
-
-_WEIGHTS = ".safetensors"
 
 
 def study_document(study: Study) -> Document:
@@ -26,12 +25,8 @@ def study_document(study: Study) -> Document:
 def study_values(study: Study) -> dict[str, Any]:
     """Everything that is exported, as plain values: the report, the study's ``file`` and, by run, versions,
     inputs and files with their hashes."""
-    made = {
-        run.id: {key: run_values(run)[key] for key in ("versions", "inputs", "files")}
-        for run in study.runs().values()
-        if run.state() == "finished"
-    }
-    return {**asdict(study_report(study)), "file": study.text, "made": made}
+    finished = [run for run in study.runs().values() if run.state() == "finished"]
+    return {**asdict(study_report(study)), "file": study.text, "made": made_with(finished)}
 
 
 def report_document(report: StudyReport, finished: list[Run], text: str = "") -> Document:
@@ -49,7 +44,7 @@ def report_document(report: StudyReport, finished: list[Run], text: str = "") ->
         *([Text("The study's file:"), Code(text)] if text else []),
         Table("Setup", ("option", "value"), pairs({k: v for k, v in report.setup.items() if v})),
         Table("Recipe of every run", ("option", "value"), pairs(_shared_recipe(report))),
-        *_provenance(finished),
+        *provenance(finished),
     ]
     return Document(f"{report.name}: a study of {len(report.cells)} runs", blocks)
 
@@ -76,24 +71,3 @@ def _evidence(report: StudyReport, finished: dict[str, Run]) -> list[Block]:
         seen.add(key)
         blocks += [Heading(f"{cell.cell.id}: {run.id}"), *found]
     return blocks
-
-
-def _provenance(finished: list[Run]) -> list[Block]:
-    """What the runs were made with: as a rule one value each."""
-    values = [run_values(run) for run in finished]
-    blocks: list[Block] = []
-    for title, key in (("Versions", "versions"), ("Inputs", "inputs")):
-        found: dict[str, dict[Any, None]] = {}
-        for one in values:
-            for name, value in (one[key] or {}).items():
-                found.setdefault(name, {}).update({value: None} if value else {})
-        if found:
-            rows = [(name, ", ".join(map(str, known))) for name, known in found.items()]
-            blocks.append(Table(title, ("what", "value"), rows))
-    files = [
-        (one["id"], file["path"], str(file["bytes"]), file["sha256"])
-        for one in values
-        for file in one["files"]
-        if file["path"].endswith(_WEIGHTS)
-    ]
-    return [*blocks, Table("Files", ("run", "file", "bytes", "sha256"), files)] if files else blocks

@@ -39,10 +39,10 @@ class UngatedReport:
     fires; ``off_target_untrained``: the same of the gated children with the gate merely left out.
     ``precision``: of all firings of children, the share on the target's tokens. ``covered``: of the target's
     tokens, the share on which a child fires. ``fvu_off_*``: over the other tokens, where the gated graft is
-    the narrow SAE; what the frozen features lose. ``agreement``: Σ ab / (‖a‖ ‖b‖) of a child's activations
-    with and without its gate over all tokens, mean over the children that fire with it: 1 where nothing was
-    lost, leaks included. ``f1_*``: mean over the expected children, where criteria name some
-    (``saetui.split.child_f1``). ``cost``: of the training and of reading for it, beside the graft's own.
+    the narrow SAE; what the frozen features lose. ``agreement``: Σ ab / (‖a‖ ‖b‖) of the children's
+    activations with and without the gate, over all tokens and children: 1 where nothing was lost or leaks.
+    ``f1_*``: mean over the expected children, where criteria name some (``saetui.split.child_f1``).
+    ``cost``: of the training and of reading for it, beside the graft's own.
     """
 
     tokens: int
@@ -169,10 +169,8 @@ def _unexplained(error: Tensor, x: Tensor) -> float:
 
 
 def _agreement(gated: Tensor, plain: Tensor) -> float:
-    """Mean over the columns of ``gated [n, k]`` that are not zero of their cosine with those of ``plain``."""
-    alive = (gated > 0).any(0)
-    cosines = torch.cosine_similarity(gated[:, alive].double(), plain[:, alive].double(), dim=0)
-    return _mean(cosines)
+    """Cosine of two matrices of activations ``[n, k]`` as vectors."""
+    return float(torch.cosine_similarity(gated.double().flatten(), plain.double().flatten(), dim=0))
 
 
 def _mean(values: Tensor) -> float:

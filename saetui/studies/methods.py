@@ -1,26 +1,20 @@
 """Two studies of the same targets with different methods, child by child: what both find, what only one does,
-and at what cost; over seeds and targets.
+and at what cost; over seeds and targets (``saetui.studies.method_results``)."""
 
-What two methods share says little without what one of them shares with itself: so runs of one method with
-neighbouring seeds are matched in the same way.
-"""
-
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from statistics import mean
+from typing import Any
 
 from saetui.errors import UserError
 from saetui.features.encoder import encoder_hash
 from saetui.features.stored_lm import reading_stored
 from saetui.loading import load_lm, load_sae, open_rows
-from saetui.runs.cost import Cost
 from saetui.runs.store import Run
 from saetui.split.compare import (
     AGREEMENT,
     DEFAULT_TOKENS,
     FoundChildren,
-    Side,
     find_children,
     match_children,
     side_of,
@@ -30,82 +24,21 @@ from saetui.split.defaults import split_limits
 from saetui.split.graft import Graft
 from saetui.split.outcome import setup_of
 from saetui.split.report import SplitThresholds
+from saetui.studies.method_results import (
+    CostOver,
+    Matched,
+    MethodOnTarget,
+    MethodsReport,
+    TargetMethods,
+    Total,
+    Ungated,
+)
 from saetui.studies.results import Over
 from saetui.studies.store import Study
+from saetui.studies.verdicts import read_report
 
 OnTarget = Callable[[int, int], None]
 """Called with the targets done and in all."""
-
-
-@dataclass(frozen=True)
-class Matched:
-    """What pairs of runs of one target share. ``share``: of the children of both, those that are in a match,
-    2 m / (k₁ + k₂); ``agreement`` and ``cosine``: means over the matched children of a pair."""
-
-    pairs: int
-    matched: Over | None
-    only_first: Over | None
-    only_second: Over | None
-    share: Over | None
-    agreement: Over | None
-    cosine: Over | None
-
-
-@dataclass(frozen=True)
-class MethodOnTarget:
-    """One method's runs of a target. ``children`` are those that fire often enough to be one; ``within``:
-    runs of neighbouring seeds matched with one another, None for a single run."""
-
-    kind: str
-    runs: tuple[str, ...]
-    children: Over | None
-    tokens: Over | None
-    """Trained on."""
-    seconds: Over | None
-    """Of reading, forwards, filter and steps (``Cost.busy_s``)."""
-    within: Matched | None
-    ungated: "Ungated | None" = None
-    """Of a graft's runs that have their ungated SAE."""
-
-
-@dataclass(frozen=True)
-class Ungated:
-    """The plain SAE beside the gated graft, over the runs that have it (``saetui.split.ungated``)."""
-
-    fvu_narrow: Over
-    fvu_gated: Over
-    fvu_ungated: Over
-    """On all held-out tokens."""
-    off_target: Over
-    """Share of the other tokens on which a child fires."""
-    seconds: Over
-    """Trained beside the graft's own."""
-
-
-@dataclass(frozen=True)
-class TargetMethods:
-    target: int
-    seeds: tuple[int, ...]
-    """Those that both methods have a run of."""
-    first: MethodOnTarget
-    second: MethodOnTarget
-    between: Matched
-    """The two methods' runs of the same seed."""
-
-
-@dataclass(frozen=True)
-class MethodsReport:
-    """``first`` and ``second`` are the studies' names; ``left_out`` names runs with nothing to compare."""
-
-    first: str
-    second: str
-    tokens: int
-    limits: SplitThresholds
-    agreement: float
-    targets: tuple[TargetMethods, ...]
-    comparisons: tuple[Comparison, ...]
-    """Of the two methods, pair by pair."""
-    left_out: tuple[str, ...]
 
 
 def compare_methods(
@@ -117,13 +50,14 @@ def compare_methods(
     agreement: float = AGREEMENT,
     on_target: OnTarget = lambda done, total: None,
 ) -> MethodsReport:
-    """Matches the finished runs of two studies, target by target and seed by seed, on held-out rows.
+    """Matches the finished runs of two studies, target by target and seed by seed, on held-out rows of the
+    first one's setup.
 
     UserError where they have no target and seed in common that both have finished, where a study has two
     runs of one target and seed, or where they split different narrow SAEs.
     """
     limits = limits or split_limits()
-    runs = [_finished(study) for study in (first, second)]
+    runs = [finished_runs(study) for study in (first, second)]
     common = sorted(set(runs[0]) & set(runs[1]))
     if not common:
         raise UserError(
@@ -131,17 +65,25 @@ def compare_methods(
         )
     setup = setup_of(runs[0][common[0]])
     lm, narrow = load_lm(setup), load_sae(setup)
-    narrow = narrow.to(lm.device)
     own = encoder_hash(narrow)
+    if encoder_hash(load_sae(setup_of(runs[1][common[0]]))) != own:
+        raise UserError(
+            f"{first.name} and {second.name} split different narrow SAEs: their targets are not one"
+        )
+    narrow = narrow.to(lm.device)
     rows = open_rows(setup, lm.tokenizer, "eval")
     targets = sorted({target for target, _ in common})
-    results: list[tuple[TargetMethods, list[Comparison]]] = []
+    results: list[TargetMethods] = []
     with reading_stored(lm, rows, tokens) as lm:
         for done, target in enumerate(targets):
             on_target(done, len(targets))
             seeds = tuple(seed for of, seed in common if of == target)
-            sides = [[side_of(of[target, seed]).to(lm.device) for seed in seeds] for of in runs]
-            threshold = max(_own(side, own).threshold for of in sides for side in of)
+            of_runs = [[of[target, seed] for seed in seeds] for of in runs]
+            sides = [[side_of(run).to(lm.device) for run in of] for of in of_runs]
+            for side in (side for of in sides for side in of):
+                if isinstance(side.encoder, Graft) and encoder_hash(side.encoder.narrow) != own:
+                    raise UserError(f"{side.run} is a graft of another narrow SAE")
+            threshold = max(side.threshold for of in sides for side in of)
             found = [
                 [
                     find_children(lm, narrow, side, threshold, rows, tokens=tokens, limits=limits)
@@ -149,41 +91,24 @@ def compare_methods(
                 ]
                 for of in sides
             ]
-            of_runs = [[of[target, seed] for seed in seeds] for of in runs]
             results.append(_of_target(target, seeds, found, of_runs, limits, agreement))
     on_target(len(targets), len(targets))
     return MethodsReport(
         first=first.name,
         second=second.name,
+        setup=setup.to_dict(),
         tokens=tokens,
         limits=limits,
         agreement=agreement,
-        targets=tuple(result for result, _ in results),
-        comparisons=tuple(pair for _, pairs in results for pair in pairs),
+        targets=tuple(results),
+        total=Total.of(results),
+        ungated=_ungated([of[key] for of in runs for key in common]),
         left_out=tuple(run.id for of in runs for key, run in sorted(of.items()) if key not in common),
     )
 
 
-def _of_target(
-    target: int,
-    seeds: tuple[int, ...],
-    found: Sequence[Sequence[FoundChildren]],
-    runs: Sequence[Sequence[Run]],
-    limits: SplitThresholds,
-    agreement: float,
-) -> tuple[TargetMethods, list[Comparison]]:
-    """``found`` and ``runs``: of the first method by seed, and of the second."""
-
-    def match(pairs: Iterable[tuple[FoundChildren, FoundChildren]]) -> list[Comparison]:
-        return [match_children(a, b, limits=limits, agreement=agreement) for a, b in pairs]
-
-    first, second = (_method(of, match(pairwise(of)), its) for of, its in zip(found, runs, strict=True))
-    between = match(zip(*found, strict=True))
-    return TargetMethods(target, seeds, first, second, _matched(between)), between
-
-
-def _finished(study: Study) -> dict[tuple[int, int], Run]:
-    """By target and seed."""
+def finished_runs(study: Study) -> dict[tuple[int, int], Run]:
+    """A study's finished runs by target and seed. UserError where two have the same."""
     found: dict[tuple[int, int], Run] = {}
     cells = {cell.id: cell for cell in study.plan.cells}
     for cell_id, run in study.runs().items():
@@ -199,53 +124,64 @@ def _finished(study: Study) -> dict[tuple[int, int], Run]:
     return found
 
 
-def _own(side: Side, narrow: str) -> Side:
-    """``side``, after a look whether it is of the narrow SAE with this hash."""
-    if isinstance(side.encoder, Graft) and encoder_hash(side.encoder.narrow) != narrow:
-        raise UserError(f"{side.run} is a graft of another narrow SAE")
-    return side
+def last_ungated(run: Run) -> dict[str, Any] | None:
+    """What ungating a graft came to, last time; None where it was never done."""
+    events = [event for event in run.read_events() if event["kind"] == "ungated"]
+    return events[-1] if events else None
+
+
+def _of_target(
+    target: int,
+    seeds: tuple[int, ...],
+    found: Sequence[Sequence[FoundChildren]],
+    runs: Sequence[Sequence[Run]],
+    limits: SplitThresholds,
+    agreement: float,
+) -> TargetMethods:
+    """``found`` and ``runs``: of the first method by seed, and of the second."""
+
+    def match(pairs: Iterable[tuple[FoundChildren, FoundChildren]]) -> list[Comparison]:
+        return [match_children(a, b, limits=limits, agreement=agreement) for a, b in pairs]
+
+    between = match(zip(*found, strict=True))
+    only = [pair.first.only for pair in between], [pair.second.only for pair in between]
+    first, second = (
+        _method(of, match(pairwise(of)), its, alone) for of, its, alone in zip(found, runs, only, strict=True)
+    )
+    return TargetMethods(target, seeds, first, second, Matched.of(between), tuple(between))
 
 
 def _method(
-    found: Sequence[FoundChildren], within: Sequence[Comparison], runs: Sequence[Run]
+    found: Sequence[FoundChildren],
+    within: Sequence[Comparison],
+    runs: Sequence[Run],
+    only: Sequence[Sequence[int]],
 ) -> MethodOnTarget:
-    costs: list[Cost] = [one.side.cost for one in found]
+    """``within``: of each run with the next; ``only``: children that the other method does not have."""
+    reports = [report for run in runs if (report := read_report(run.folder))]
     return MethodOnTarget(
         kind=found[0].side.kind,
-        runs=tuple(one.side.run for one in found),
+        runs=tuple(run.id for run in runs),
         children=Over.of(len(one.children) for one in found),
-        tokens=Over.of(cost.tokens for cost in costs),
-        seconds=Over.of(cost.busy_s for cost in costs),
-        within=_matched(within) if within else None,
+        verdicts=dict(Counter(report["kind"] for report in reports)),
+        cost=CostOver.of([one.side.cost for one in found]),
+        within=Matched.of(within) if within else None,
+        only_again=Over.of(map(_again, only, _recurring(within))) if within else None,
         ungated=_ungated(runs),
     )
 
 
-def _matched(pairs: Sequence[Comparison]) -> Matched:
-    def share(pair: Comparison) -> float | None:
-        children = len(pair.first.children) + len(pair.second.children)
-        return 2 * len(pair.matches) / children if children else None
-
-    return Matched(
-        pairs=len(pairs),
-        matched=Over.of(len(pair.matches) for pair in pairs),
-        only_first=Over.of(len(pair.first.only) for pair in pairs),
-        only_second=Over.of(len(pair.second.only) for pair in pairs),
-        share=Over.of(share(pair) for pair in pairs),
-        agreement=Over.of(mean(m.agreement for m in pair.matches) for pair in pairs if pair.matches),
-        cosine=Over.of(mean(m.cosine for m in pair.matches) for pair in pairs if pair.matches),
-    )
-
-
 def _ungated(runs: Sequence[Run]) -> Ungated | None:
-    last = [
-        events[-1] for run in runs if (events := [e for e in run.read_events() if e["kind"] == "ungated"])
-    ]
+    return Ungated.of([event for run in runs if (event := last_ungated(run))])
 
-    def over(key: str) -> Over:
-        known = Over.of(event[key] for event in last)
-        assert known is not None
-        return known
 
-    keys = ("fvu_narrow", "fvu_gated", "fvu_ungated", "off_target", "seconds")
-    return Ungated(*map(over, keys)) if last else None
+def _recurring(within: Sequence[Comparison]) -> list[set[int]]:
+    """Of every run, its children that the run before or the one after it has too; ``within``: of each run
+    with the next."""
+    before = [set(), *({match.second for match in pair.matches} for pair in within)]
+    after = [*({match.first for match in pair.matches} for pair in within), set()]
+    return [a | b for a, b in zip(before, after, strict=True)]
+
+
+def _again(only: Sequence[int], recurring: set[int]) -> int:
+    return len(recurring.intersection(only))

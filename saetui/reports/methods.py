@@ -1,0 +1,33 @@
+"""Two methods compared, as a document and as plain values."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from saetui.reports.document import Block, Code, Document, Heading, Table, Text
+from saetui.reports.methods_tables import child_tables, methods_tables, totals
+from saetui.reports.provenance import made_with, provenance
+from saetui.reports.run import pairs
+from saetui.runs.store import Run
+from saetui.studies.method_results import MethodsReport
+
+
+def methods_document(report: MethodsReport, runs: Sequence[Run]) -> Document:
+    """The tables, which child is which, and what is needed to repeat it; ``runs``: those compared."""
+    blocks: list[Block] = [
+        Text(f"{totals(report)}."),
+        *methods_tables(report),
+        Heading("Child by child"),
+        *child_tables(report),
+        Heading("How it was made"),
+        Code(f"saetui study compare {report.first} {report.second} --tokens {report.tokens}"),
+        Table("Setup", ("option", "value"), pairs({k: v for k, v in report.setup.items() if v})),
+        Table("Limits", ("limit", "value"), pairs(asdict(report.limits) | {"agreement": report.agreement})),
+        *provenance(runs),
+    ]
+    return Document(f"{report.first} and {report.second}, child by child", blocks)
+
+
+def methods_values(report: MethodsReport, runs: Sequence[Run]) -> dict[str, Any]:
+    """Everything that is exported, as plain values: the report and, by run, versions, inputs and files."""
+    return {**asdict(report), "made": made_with(runs)}
