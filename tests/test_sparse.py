@@ -11,6 +11,7 @@ from saetui.split import sparse
 from saetui.split.screen import integer_products, quantise, screening_speedup
 from saetui.split.sparse import (
     ActivePairs,
+    Reconstruction,
     SparseEngine,
     TorchOperators,
     choose_sparse_engine,
@@ -110,9 +111,8 @@ def test_the_number_of_threads_does_not_change_a_bit(engine: SparseEngine) -> No
             if not engine.compiled:
                 continue
             grads = {"W_dec": W_encT.clone(), "W_encT": W_encT.clone(), "b_enc": b_enc.clone()}
-            sums = operators.gradients(
-                pairs, x, x, W_encT, x[0], 0.1, b_enc.abs(), torch.empty_like(x), grads
-            )
+            of = Reconstruction(x, x, W_encT, x[0], 0.1, b_enc.abs())
+            sums = operators.gradients(pairs, of, torch.empty_like(x), grads)
             found.append([pairs.features, pairs.activations, sums.squared_error, *grads.values()])
     finally:
         torch.set_num_threads(threads)
@@ -137,13 +137,25 @@ def test_a_screen_that_lets_too_much_through_turns_itself_off(engine: SparseEngi
     assert torch.equal(operators.active(x, W_encT, b_enc, None).features, expected.features)
 
 
+def test_nothing_is_screened_where_many_features_are_expected(
+    engine: SparseEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, W_encT, b_enc = batch()
+    operators = sparse_operators(engine)
+    monkeypatch.setattr(operators, "_screen", None)
+    found = operators.active(x, W_encT, b_enc, None, share=operators.screen_below)
+    assert torch.equal(found.features, product_pairs(x, W_encT, b_enc, None).features)
+    assert operators.screened == engine.screened  # it is, again, once fewer fire
+
+
 def test_a_batch_on_which_nothing_is_active(engine: SparseEngine) -> None:
     x, W_encT, b_enc = batch(bias=-100.0)
     operators = sparse_operators(engine)
     pairs = operators.active(x, W_encT, b_enc, None)
     assert len(pairs.features) == 0 and not pairs.first.any()
     grads = {"W_dec": W_encT.clone(), "W_encT": W_encT.clone(), "b_enc": b_enc.clone()}
-    sums = operators.gradients(pairs, x, x, W_encT, x[0], 0.1, b_enc, torch.empty_like(x), grads)
+    of = Reconstruction(x, x, W_encT, x[0], 0.1, b_enc)
+    sums = operators.gradients(pairs, of, torch.empty_like(x), grads)
     assert not any(grad.any() for grad in grads.values())
     assert float(sums.squared_error) == pytest.approx(float((x[0] - x).square().sum()), rel=1e-5)
 

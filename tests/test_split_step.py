@@ -12,7 +12,8 @@ from saetui.sae.sae import SAE
 from saetui.split.loss import sae_loss, silent_feature, training_target
 from saetui.split.matmul import Matmul, choose_matmul, settled_matmul
 from saetui.split.recipe import DecoderNorm, Loss, Reduction, SplitRecipe
-from saetui.split.step import DENSE_ABOVE, SPARSE_BELOW, TrainStep
+from saetui.split.sparse import SparseEngine, sparse_operators
+from saetui.split.step import TrainStep
 from tests.split_support import random_sae, relative
 
 D_IN, D_SAE, BATCH = 48, 256, 192
@@ -156,19 +157,25 @@ def test_saved_decoder_rows_have_norm_one() -> None:
     assert torch.allclose(step.sae().W_dec.norm(dim=1), torch.ones(D_SAE), atol=3e-7, rtol=0)
 
 
-def test_the_sparse_path_is_taken_when_few_features_fire_and_left_when_many_do() -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_sparse_path_is_taken_when_few_features_fire_and_left_when_many_do(compiled: bool) -> None:
+    if compiled:
+        pytest.importorskip("numba")
     x = torch.randn(BATCH, D_IN, generator=torch.Generator().manual_seed(1))
+    operators = sparse_operators(SparseEngine(compiled=compiled))
+    crossover = operators.crossover["float32"]
 
     def step_with_share(share: float, sparse: bool) -> TrainStep:
         sae = random_sae(D_IN, D_SAE, 0.0)
         pre = (x - sae.b_dec) @ sae.W_enc + sae.b_enc
         sae = replace(sae, b_enc=sae.b_enc - pre.flatten().quantile(1 - share))
-        step = TrainStep(sae, batch_size=BATCH)
+        step = TrainStep(sae, batch_size=BATCH, operators=operators)
         step.sparse = sparse
         step.gradients(x, x, 0.1)
+        assert step.share == pytest.approx(share, abs=0.01)
         return step
 
-    between = (SPARSE_BELOW["float32"] + DENSE_ABOVE["float32"]) / 2
+    between = (crossover.below + crossover.above) / 2
     assert step_with_share(0.02, sparse=False).sparse
     assert not step_with_share(0.3, sparse=True).sparse
     assert step_with_share(between, sparse=True).sparse

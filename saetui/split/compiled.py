@@ -8,7 +8,7 @@ depend on the number of threads. Loops are compiled when first called, and kept 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numba  # pyright: ignore[reportMissingImports]
 import numpy as np
@@ -19,7 +19,14 @@ from torch import Tensor
 
 from saetui.settings import cache_root
 from saetui.split.screen import ROUNDING, Quantised, integer_products, tokens_at_once
-from saetui.split.sparse import SCREEN_AT_MOST, ActivePairs, SparseSums, TorchOperators, product_pairs
+from saetui.split.sparse import (
+    ActivePairs,
+    Crossover,
+    Reconstruction,
+    SparseOperators,
+    SparseSums,
+    TorchOperators,
+)
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -33,15 +40,15 @@ def _compiled(function: Any) -> Any:
     return numba.njit(nogil=True, cache=True, **options)(function)
 
 
-class CompiledOperators:
+class CompiledOperators(SparseOperators):
     """``SparseOperators`` by the loops below."""
 
-    def __init__(self, screened: bool = False) -> None:
-        self.screened = screened
+    crossover: ClassVar = {"float32": Crossover(0.20, 0.25), "bfloat16": Crossover(0.065, 0.08)}
+    screen_below = 0.10
 
-    def active(self, x: Tensor, W_encT: Tensor, b_enc: Tensor, silent: int | None) -> ActivePairs:
-        if not self.screened:
-            return product_pairs(x, W_encT, b_enc, silent)
+    def _screen(
+        self, x: Tensor, W_encT: Tensor, b_enc: Tensor, silent: int | None
+    ) -> tuple[ActivePairs, int]:
         d_sae = len(W_encT)
         W, tokens = quantise(W_encT), quantise(x)
         step = min(len(x), tokens_at_once(d_sae) * torch.get_num_threads())
@@ -70,34 +77,23 @@ class CompiledOperators:
                 passed += many
                 features.append(found)
                 activations.append(values)
-        self.screened = passed <= SCREEN_AT_MOST * len(x) * d_sae
         first = np.zeros(len(x) + 1, np.int32)
         np.cumsum(counts, out=first[1:])
-        found, values = np.concatenate(features), np.concatenate(activations)
-        return ActivePairs(torch.from_numpy(first), torch.from_numpy(found), torch.from_numpy(values))
+        found, values = (torch.from_numpy(np.concatenate(parts)) for parts in (features, activations))
+        return ActivePairs(torch.from_numpy(first), found, values), passed
 
     def gradients(
-        self,
-        pairs: ActivePairs,
-        x: Tensor,
-        y: Tensor,
-        W_dec: Tensor,
-        b_dec: Tensor,
-        scale: float,
-        l1: Tensor,
-        g: Tensor,
-        grads: dict[str, Tensor],
-        tangent: bool = False,
+        self, pairs: ActivePairs, of: Reconstruction, g: Tensor, grads: dict[str, Tensor]
     ) -> SparseSums:
         first, features, activations = map(_numpy, (pairs.first, pairs.features, pairs.activations))
+        x, W_dec, b_dec, y, l1, into_g = map(_numpy, (of.x, of.W_dec, of.b_dec, of.y, of.l1, g))
         many, d_sae = len(features), len(W_dec)
         df = np.empty(many, np.float32)
-        given = [_numpy(v) for v in (W_dec, b_dec, y.contiguous())]
         squared_errors = np.empty(len(x))
         _in_parts(
             len(x),
             lambda begin, end: _errors(
-                first, features, activations, *given, np.float32(scale), _numpy(l1), _numpy(g), df,
+                first, features, activations, W_dec, b_dec, y, np.float32(of.scale), l1, into_g, df,
                 squared_errors, begin, end,
             ),
         )  # fmt: skip
@@ -108,10 +104,10 @@ class CompiledOperators:
         into_dec, into_enc, into_b = (_numpy(grads[name]) for name in ("W_dec", "W_encT", "b_enc"))
 
         def collect(begin: int, end: int) -> None:
-            _collect(first_of, tokens_of, activations_of, _numpy(g), into_dec, sums, begin, end)
-            _collect(first_of, tokens_of, df_of, _numpy(x), into_enc, into_b, begin, end)
-            if tangent:
-                _take_off_parallel(into_dec, given[0], begin, end)
+            _collect(first_of, tokens_of, activations_of, into_g, into_dec, sums, begin, end)
+            _collect(first_of, tokens_of, df_of, x, into_enc, into_b, begin, end)
+            if of.tangent:
+                _take_off_parallel(into_dec, W_dec, begin, end)
 
         _in_parts(d_sae, collect)
         return SparseSums(
@@ -132,7 +128,8 @@ def check() -> tuple[bool, str]:
         g = torch.empty(40, 24)
         try:
             pairs = operators.active(x, W_encT, b, None)
-            sums = operators.gradients(pairs, x, x, W_encT, x[0], 0.1, l1, g, grads, tangent=True)
+            of = Reconstruction(x, x, W_encT, x[0], 0.1, l1, tangent=True)
+            sums = operators.gradients(pairs, of, g, grads)
         except Exception as error:  # whatever a compiler may raise: the run goes on without it
             reason = (str(error) or repr(error)).splitlines()[0]
             return False, f"torch's operators (Numba failed: {reason})"

@@ -1,12 +1,16 @@
 """The sparse path of a training step: only active (token, feature) pairs are decoded and collect gradients.
 
 ``TorchOperators`` does it with torch's own operators; ``saetui.split.compiled`` is the same in compiled
-loops, several times faster, where Numba is installed.
+loops, several times faster, where Numba is installed. Up to which share of active features either costs less
+than the dense path was measured in CPU seconds, all ways taking turns on one thread, and is what
+``crossover`` goes by (``benchmarks.crossover``, 256 → 1024 and 512 → 4096, the smaller share of the two):
+torch 0.11 against fp32 products and 0.034 against bfloat16 ones, compiled 0.26 and 0.08.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -45,36 +49,71 @@ class SparseSums:
     """``[d_sae]``, fp32: tokens on which each feature fired."""
 
 
-class SparseOperators(Protocol):
-    """The two halves of a sparse step. ``x`` and ``y`` are ``[tokens, d_in]``, the weights fp32, all on the
-    CPU and contiguous."""
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a sparse step's gradients are gradients of: ``y [tokens, d_in]`` reconstructed from ``x`` (same
+    shape). All tensors are fp32, on the CPU and contiguous."""
 
-    screened: bool
-    """Whether active pairs are looked for with 8-bit integers first (``saetui.split.screen``). Turns itself
-    off where a screen lets too much through; part of what an exact resume needs."""
+    x: Tensor
+    y: Tensor
+    W_dec: Tensor
+    b_dec: Tensor
+    scale: float
+    """Times which the error is the gradient with respect to the reconstruction."""
+    l1: Tensor
+    """``[d_sae]``: the L1 term's gradient with respect to an activation of each feature."""
+    tangent: bool = False
+    """Whether W_dec's gradient is without its component along each row, as ``without_parallel``."""
 
-    def active(self, x: Tensor, W_encT: Tensor, b_enc: Tensor, silent: int | None) -> ActivePairs:
-        """The pairs for which ``x · W_encT[f] + b_enc[f] > 0``, those of feature ``silent`` left out."""
-        ...
 
+@dataclass(frozen=True)
+class Crossover:
+    """Shares of active features: below ``below`` the sparse path is taken, above ``above`` it is left. The
+    gap keeps a noisy share from switching back and forth."""
+
+    below: float
+    above: float
+
+
+class SparseOperators(ABC):
+    """The two halves of a sparse step.
+
+    ``screened``: whether active pairs are looked for with 8-bit integers first (``saetui.split.screen``)
+    where few features fire. Turns itself off where a screen lets too much through all the same; part of what
+    an exact resume needs.
+    """
+
+    crossover: ClassVar[dict[str, Crossover]]
+    """By the dtype of the dense products that the sparse path is measured against."""
+    screen_below: ClassVar[float]
+    """Share of active features from which on the whole product in fp32 finds them as fast."""
+
+    def __init__(self, screened: bool = False) -> None:
+        self.screened = screened
+
+    def active(
+        self, x: Tensor, W_encT: Tensor, b_enc: Tensor, silent: int | None, share: float = 0.0
+    ) -> ActivePairs:
+        """The pairs of ``x [tokens, d_in]`` for which ``x · W_encT[f] + b_enc[f] > 0``, those of feature
+        ``silent`` left out; about ``share`` of all pairs are expected to be."""
+        if not self.screened or share >= self.screen_below:
+            return product_pairs(x, W_encT, b_enc, silent)
+        pairs, passed = self._screen(x, W_encT, b_enc, silent)
+        self.screened = passed <= SCREEN_AT_MOST * len(x) * len(W_encT)
+        return pairs
+
+    @abstractmethod
+    def _screen(
+        self, x: Tensor, W_encT: Tensor, b_enc: Tensor, silent: int | None
+    ) -> tuple[ActivePairs, int]:
+        """The active pairs by way of a screen, and how many pairs that let through."""
+
+    @abstractmethod
     def gradients(
-        self,
-        pairs: ActivePairs,
-        x: Tensor,
-        y: Tensor,
-        W_dec: Tensor,
-        b_dec: Tensor,
-        scale: float,
-        l1: Tensor,
-        g: Tensor,
-        grads: dict[str, Tensor],
-        tangent: bool = False,
+        self, pairs: ActivePairs, of: Reconstruction, g: Tensor, grads: dict[str, Tensor]
     ) -> SparseSums:
-        """Fills ``g [tokens, d_in]`` with the gradient with respect to the reconstruction, ``scale`` times
-        its error, and ``grads``' W_dec, W_encT and b_enc. ``l1 [d_sae]`` is the L1 term's gradient with
-        respect to an activation of each feature. ``tangent``: W_dec's gradient without its component along
-        each row, as ``without_parallel``."""
-        ...
+        """Fills ``g [tokens, d_in]`` with the gradient with respect to the reconstruction, and ``grads``'
+        W_dec, W_encT and b_enc."""
 
 
 @dataclass(frozen=True)
@@ -116,15 +155,15 @@ def sparse_operators(engine: SparseEngine | None = None) -> SparseOperators:
     return TorchOperators(engine.screened)
 
 
-class TorchOperators:
+class TorchOperators(SparseOperators):
     """``SparseOperators`` by torch's embedding_bag and its gradients."""
 
-    def __init__(self, screened: bool = False) -> None:
-        self.screened = screened
+    crossover: ClassVar = {"float32": Crossover(0.10, 0.13), "bfloat16": Crossover(0.035, 0.045)}
+    screen_below = 0.01
 
-    def active(self, x: Tensor, W_encT: Tensor, b_enc: Tensor, silent: int | None) -> ActivePairs:
-        if not self.screened:
-            return product_pairs(x, W_encT, b_enc, silent)
+    def _screen(
+        self, x: Tensor, W_encT: Tensor, b_enc: Tensor, silent: int | None
+    ) -> tuple[ActivePairs, int]:
         d_sae = len(W_encT)
         W, tokens_of, features, step = quantise(W_encT), [], [], tokens_at_once(d_sae)
         # Everything but the product, divided by the token's scale, is a product of three columns.
@@ -142,34 +181,23 @@ class TorchOperators:
             features.append(flat - token * d_sae)
             tokens_of.append(token + start)
         tokens, candidates = torch.cat(tokens_of), torch.cat(features)
-        self.screened = len(tokens) <= SCREEN_AT_MOST * len(x) * d_sae
         first = _first(torch.bincount(tokens, minlength=len(x)))
         pre = _products_of_pairs(x, W_encT, tokens, candidates, first) + b_enc[candidates]
         on = pre > 0 if silent is None else (pre > 0) & (candidates != silent)
         counts = torch.bincount(tokens[on], minlength=len(x))
-        return ActivePairs(_first(counts), candidates[on].int(), pre[on])
+        return ActivePairs(_first(counts), candidates[on].int(), pre[on]), len(tokens)
 
     def gradients(
-        self,
-        pairs: ActivePairs,
-        x: Tensor,
-        y: Tensor,
-        W_dec: Tensor,
-        b_dec: Tensor,
-        scale: float,
-        l1: Tensor,
-        g: Tensor,
-        grads: dict[str, Tensor],
-        tangent: bool = False,
+        self, pairs: ActivePairs, of: Reconstruction, g: Tensor, grads: dict[str, Tensor]
     ) -> SparseSums:
-        d_sae = len(W_dec)
+        d_sae = len(of.W_dec)
         features, activations = pairs.features, pairs.activations
         # Decoding is a weighted sum of the decoder rows in each token's bag.
-        error = torch.sub(_bag(features, W_dec, pairs.first, activations) + b_dec, y, out=g)
+        error = torch.sub(_bag(features, of.W_dec, pairs.first, activations) + of.b_dec, of.y, out=g)
         squared_error = error.square().sum(1).sum()
-        g.mul_(scale)
-        tokens = torch.repeat_interleave(torch.arange(len(x)), pairs.first.diff().long())
-        df = _products_of_pairs(g, W_dec, tokens, features, pairs.first) + l1[features]
+        g.mul_(of.scale)
+        tokens = torch.repeat_interleave(torch.arange(len(g)), pairs.first.diff().long())
+        df = _products_of_pairs(g, of.W_dec, tokens, features, pairs.first) + of.l1[features]
 
         # The same pairs by feature: a feature's gradient is a weighted sum over the tokens in its bag.
         order = torch.argsort(features.short() if d_sae <= 2**15 else features, stable=True)
@@ -177,9 +205,9 @@ class TorchOperators:
         first = _first(counts)
         tokens, activations, df = tokens[order].int(), activations[order], df[order]
         grads["W_dec"].copy_(_bag(tokens, g, first, activations))
-        if tangent:
-            without_parallel(grads["W_dec"], W_dec)
-        grads["W_encT"].copy_(_bag(tokens, x, first, df))
+        if of.tangent:
+            without_parallel(grads["W_dec"], of.W_dec)
+        grads["W_encT"].copy_(_bag(tokens, of.x, first, df))
         features = features[order]
         grads["b_enc"].copy_(torch.bincount(features, weights=df, minlength=d_sae))
         sums = torch.bincount(features, weights=activations, minlength=d_sae).float()

@@ -21,13 +21,7 @@ from saetui.split.adam import FusedAdam
 from saetui.split.cuda_graph import Number
 from saetui.split.matmul import gpu_products
 from saetui.split.recipe import DecoderNorm, Dtype, Reduction
-from saetui.split.sparse import SparseOperators, sparse_operators, without_parallel
-
-# Share of active features below which the sparse path is the faster one, and above which it no longer is.
-# On a CPU core the two are equal at 0.13 (256 → 2048, batch 2048, fp32; dense products in bf16 take half as
-# long); the gap keeps a noisy share from switching back and forth.
-SPARSE_BELOW = {"float32": 0.10, "tf32": 0.10, "bfloat16": 0.05}
-DENSE_ABOVE = {"float32": 0.13, "tf32": 0.13, "bfloat16": 0.065}
+from saetui.split.sparse import Reconstruction, SparseOperators, sparse_operators, without_parallel
 
 
 @dataclass(frozen=True)
@@ -97,12 +91,14 @@ class TrainStep:
         d_in = self.W_dec.shape[1]
         self._products = "tf32" if dtype == "tf32" else "ieee"
         self._dtype = torch.bfloat16 if dtype == "bfloat16" else torch.float32
-        self._sparse_below, self._dense_above = SPARSE_BELOW[dtype], DENSE_ABOVE[dtype]
         self._can_be_sparse = self.device.type == "cpu"
-        self.sparse = False
-        """Whether the next step takes the sparse path; part of what an exact resume needs."""
-        rows = batch_size if rows is None else rows
         self.operators = operators or sparse_operators()
+        self._crossover = self.operators.crossover["bfloat16" if dtype == "bfloat16" else "float32"]
+        self.share = 0.0
+        """Of all (token, feature) pairs of the last step, those that were active; this and …"""
+        self.sparse = False
+        """… whether the next step takes the sparse path are part of what an exact resume needs."""
+        rows = batch_size if rows is None else rows
         self._x = torch.empty(rows, d_in, device=self.device)
         self._error = torch.empty(rows, d_in, device=self.device)
         # Rows of ones, each over some tokens, whose product with activations is their sums.
@@ -133,8 +129,8 @@ class TrainStep:
         if self._add_up is not None:
             stats = self._over_all(stats, self._add_up)
         if self._can_be_sparse:
-            share = float(stats.firings.sum()) / (self.batch_size * len(self.b_enc))
-            self.sparse = share < (self._dense_above if self.sparse else self._sparse_below)
+            self.share = float(stats.firings.sum()) / (self.batch_size * len(self.b_enc))
+            self.sparse = self.share < (self._crossover.above if self.sparse else self._crossover.below)
         return stats
 
     @torch.no_grad()
@@ -228,13 +224,17 @@ class TrainStep:
         self, y: Tensor, l1_weight: Number, norms: Tensor | None
     ) -> tuple[StepStats, Tensor]:
         self._dense = None
-        x, W_dec, operators = self._x, self.W_dec, self.operators
-        pairs = operators.active(x, self.W_encT, self.b_enc, self.silent)
-        l1 = l1_weight * (torch.ones_like(self.b_enc) if norms is None else norms)
-        sums = operators.gradients(
-            pairs, x, y, W_dec, self.b_dec, 2 / self.batch_size, l1, self._error, self.grads,
+        pairs = self.operators.active(self._x, self.W_encT, self.b_enc, self.silent, self.share)
+        of = Reconstruction(
+            self._x,
+            y.contiguous(),
+            self.W_dec,
+            self.b_dec,
+            scale=2 / self.batch_size,
+            l1=l1_weight * (torch.ones_like(self.b_enc) if norms is None else norms),
             tangent=self.decoder_norm == "unit",
-        )  # fmt: skip
+        )
+        sums = self.operators.gradients(pairs, of, self._error, self.grads)
         self._b_dec_gradient(self._error)
         stats = StepStats(sums.squared_error, _weighted(sums.activations, norms), sums.firings)
         return stats, sums.activations

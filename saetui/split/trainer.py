@@ -162,6 +162,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
+            "share": self.core.share,
             "sparse": self.core.sparse,
             "screened": self.core.operators.screened,
             "source": source.values,
@@ -174,7 +175,8 @@ class Trainer:
         self._silent_tokens.copy_(tensors["silent_tokens"])
         self._generator.set_state(tensors["generator"])
         self.step, self._clock.seconds = values["step"], values["seconds"]
-        self.core.sparse, self.core.operators.screened = values["sparse"], values["screened"]
+        self.core.share, self.core.sparse = values["share"], values["sparse"]
+        self.core.operators.screened = values["screened"]
         self.cpu_seconds = values["cpu_seconds"]
 
     @torch.no_grad()
