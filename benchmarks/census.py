@@ -23,10 +23,9 @@ from saetui.features.index import FeatureIndex
 from saetui.features.row_store import RowStore
 from saetui.loading import load_lm, load_sae, open_rows
 from saetui.reports import markdown
-from saetui.reports.document import Block, Document, Heading, Table, Text
+from saetui.reports.census import census_tables
+from saetui.reports.document import Block, Document, Heading, Text
 from saetui.setup import Setup
-
-SHOWN = 15
 
 
 def main() -> int:
@@ -93,43 +92,7 @@ def _blocks(census: Census, cost: dict[str, Any]) -> list[Block]:
         + ", ".join(f"{k} for {count}" for k, count in sorted(chosen.items()))
         + "."
     )
-    agreement = Table(
-        "What would have predicted it",
-        ("evidence before any training", "Spearman", "p", *(f"first {at}" for at in census.agreement[0].at)),
-        [
-            (one.by, f"{one.rho:+.2f}", f"{one.p_value:.2g}", *(f"{share:.0%}" for share in one.precision))
-            for one in census.agreement
-        ],
-        f"Against the nats that the context tells of the child, {census.agreement[0].features} features; "
-        "first N: share of the evidence's first N that are among the census's first N. context_share ranks; "
-        "it was chosen, of some twenty statistics, on the synthetic world's narrow SAE.",
-    )
-    return [Text(about), agreement, _first(census)]
-
-
-def _first(census: Census) -> Table:
-    """The features that the rank puts first, with its reasons and what became of them."""
-    measured = {one.feature: one for one in census.features}
-    place = {one.feature: i for i, one in enumerate(census.features, 1)}
-    rows = [
-        (
-            str(one.feature),
-            f"{one.context_share:.1%} by the {one.side} token",
-            f"«{one.commonest}» {one.commonest_share:.0%}",
-            f"{one.unexplained:.0%}",
-            f"{one.nearest} at {one.nearest_cosine:.2f}",
-            str(measured[one.feature].children),
-            f"{measured[one.feature].contexts:.2f}",
-            measured[one.feature].split_by,
-            str(place[one.feature]),
-        )
-        for one in census.evidence[:SHOWN]
-    ]
-    headings = (
-        *("feature", "error that context explains", "commonest token", "left unexplained", "nearest feature"),
-        *("k", "contexts", "split by", "place in the census"),
-    )
-    return Table(f"The first {SHOWN} by the rank, and what the census found", headings, rows)
+    return [Text(about), *census_tables(census)]
 
 
 if __name__ == "__main__":

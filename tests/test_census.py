@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from saetui.census import census as taking
-from saetui.census.agreement import agreements, spearman
+from saetui.census.agreement import agreement, agreements, hits, spearman
 from saetui.census.census import rank, take_census
 from saetui.census.evidence import bimodality, context_share
 from saetui.census.measure import choose_children, measured
-from saetui.census.results import Census, CensusProgress, CensusRecipe, Evidence, FeatureCensus
+from saetui.census.results import Census, CensusProgress, CensusRecipe, Evidence, FeatureCensus, Hits
 from saetui.census.tokens import Neighbourhood, percentiles, sample_hot
 from saetui.corpus.grammar import SyntheticRows
 from saetui.errors import UserError
@@ -241,14 +241,38 @@ def test_agreement_of_known_orders() -> None:
         return evidence, FeatureCensus(feature, 0.1, 1.0, 9, children=2, by_next=found)
 
     order = [pair(i, float(i), float(i if i < 15 else 44 - i)) for i in range(30)]
-    agreement = {one.by: one for one in agreements([e for e, _ in order], [c for _, c in order])}
-    found = agreement["context_share"]
-    assert found.features == 30 and found.at == (5, 10, 20)
+    by = {one.by: one for one in agreements([e for e, _ in order], [c for _, c in order])}
+    found = by["context_share"]
+    assert found.features == 30 and [hits.at for hits in found.precision] == [5, 10, 20]
     # 0 … 14 came true in order, 15 … 29 the other way round.
-    assert found.precision == (0.0, 0.5, 1.0)
-    assert 0 < found.rho < 1 and found.p_value < 0.01
-    assert agreement["density"].rho == 0 and agreement["density"].p_value == 1
+    assert [hits.precision for hits in found.precision] == [0.0, 0.5, 1.0]
+    assert 0 < found.low < found.rho < found.high < 1 and found.p_value < 0.01
+    # No feature is told apart by its context: its p is 1, and no order finds any.
+    assert [(hits.found, hits.wanted, hits.p_value) for hits in found.split] == [(0, 0, 1.0)] * 3
+    assert by["density"].rho == 0 and by["density"].p_value == 1
     assert agreements([], [c for _, c in order]) == []
+
+
+def test_hits_against_counting_by_hand() -> None:
+    # 5 things, 2 wanted. Of the C(5, 2) = 10 pairs one has both, and 7 have at least one.
+    assert hits([4, 2, 0, 1, 3], {4, 2}, 2) == Hits(2, 2, 2, 5, pytest.approx(0.1))
+    assert hits([4, 2, 0, 1, 3], {4, 0}, 2) == Hits(2, 1, 2, 5, pytest.approx(0.7))
+    assert hits([4, 2, 0, 1, 3], {1, 3}, 2).p_value == pytest.approx(1.0)
+    assert hits([4, 2, 0, 1, 3], {4, 0}, 2).precision == 0.5
+    assert hits([4, 2, 0, 1, 3], {4, 0}, 2).by_chance == 0.4
+    # All are wanted, or all are looked at: nothing is told.
+    assert hits([0, 1, 2], {0, 1, 2}, 2).p_value == 1 and hits([0, 1, 2], {1}, 3).p_value == 1
+
+
+def test_the_interval_of_a_rank_correlation_holds_what_it_should() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 60, 2))
+    both = [agreement("x", a, 0.8 * a + 0.6 * b, set()) for a, b in x.transpose(0, 2, 1)[:40]]
+    truth = 6 / np.pi * np.arcsin(0.8 / 2)  # Spearman's rho of normal variables with correlation 0.8
+    held = sum(one.low <= truth <= one.high for one in both)
+    assert 34 <= held <= 40, "95 % intervals"
+    perfect = agreement("x", np.arange(9.0), np.arange(9.0), set())
+    assert (perfect.rho, perfect.low, perfect.high) == pytest.approx((1, 1, 1))
 
 
 @pytest.mark.parametrize("activation", ["relu", "topk"])

@@ -8,10 +8,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from saetui.census.census import rank
-from saetui.census.results import CensusRecipe
+from saetui.census.results import CensusRecipe, Evidence, Hits
 from saetui.cli import cli
 from saetui.commands.census import open_index
 from saetui.errors import UsageError, UserError
+from saetui.reports.census import study_table
 from saetui.reports.study_tables import targets_table
 from saetui.runs.cost import Cost
 from saetui.runs.journal import Journal
@@ -23,11 +24,12 @@ from saetui.setup import Setup
 from saetui.split.graft import Graft
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.studies.cells import Cell
+from saetui.studies.expected import ranked, study_agreement
 from saetui.studies.file import load_study_file
 from saetui.studies.methods import compare_methods
 from saetui.studies.results import CellResult, Found, Over
 from saetui.studies.store import FOLDER, Plan, Study
-from saetui.studies.targets import over_targets
+from saetui.studies.targets import TargetResult, over_targets
 from saetui.studies.verdicts import REPORT_FILE
 from tests.labelled import ADJ, COUNT, DIGIT, LM_FOLDER, OTHER, Classes, fitted, narrow
 
@@ -225,3 +227,36 @@ def test_studies_that_do_not_compare(setup: Setup) -> None:
         events.append(kind="run", cell=twice.id, run=run.id)
     with pytest.raises(UserError, match="several has several recipes for target 0 and seed 1"):
         compare_methods(several, one, tokens=TOKENS)
+
+
+def test_the_rank_against_what_a_study_made_of_its_targets() -> None:
+    def evidence(feature: int, share: float) -> Evidence:
+        return Evidence(feature, 500, 1.0, 0.1, share, "previous", 0.5, "-", 0.5, 0, 0.1, 0.5)
+
+    def result(target: int, split: int, effective: float) -> TargetResult:
+        kinds = {"split": split, "unsplit": 4 - split}
+        return TargetResult(target, 5, 4, kinds, Over(effective, effective, effective, 4))
+
+    rank = [evidence(7, 0.8), evidence(1, 0.5), evidence(2, 0.3), evidence(9, 0.2), evidence(4, 0.1)]
+    results = [result(4, 0, 1.0), result(9, 3, 2.0), result(7, 4, 4.0), result(2, 2, 3.0)]
+    unjudged = TargetResult(1, 5, 0, {}, None)
+    found = ranked("mine", rank, [*results, unjudged])
+    assert [(one.target, one.place, one.split) for one in found.targets] == [
+        (7, 1, 4), (2, 3, 2), (9, 4, 3), (4, 5, 0),
+    ]  # fmt: skip
+    against = found.agreement
+    assert found.ranked == 5 and against and against.rho == pytest.approx(1.0) and against.features == 4
+    # Two of the four split in more than half of their runs, one of them among the first two: 5 of 6 pairs.
+    assert against.split == (Hits(2, 1, 2, 4, pytest.approx(5 / 6)),)
+    table = study_table(found)
+    assert table.rows[1] == ("3", "2", "30.0%", "2 of 4", "3.0")
+    assert "of the first 2, 1 (p 0.83)" in table.note
+    assert ranked("few", rank, results[:2]).agreement is None
+
+
+def test_a_study_of_another_sae_is_not_held_against_the_rank(setup: Setup) -> None:
+    mine = study(setup, "mine", "graft", {1: ((COUNT,),)})
+    with pytest.raises(UsageError, match="mine is a study of another narrow SAE"):
+        study_agreement(mine, replace(setup, sae="other"), [])
+    with pytest.raises(UsageError, match="mine has a single target"):
+        study_agreement(mine, setup, [])

@@ -150,21 +150,45 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """How well an order of features made before any training predicts the census.
+class Hits:
+    """Of the first ``at`` things of an order, ``found`` are wanted; in all ``wanted`` of ``of`` are.
+    ``p_value``: share of random orders that find as many (hypergeometric, exact)."""
 
-    ``rho``: Spearman's rank correlation with ``by_context`` over the features that were grafted;
-    ``p_value``: share of random orders that reach it, one-sided. ``precision[i]``: of the first ``at[i]``
-    features by the order, the share that is among the first ``at[i]`` of the census.
+    at: int
+    found: int
+    wanted: int
+    of: int
+    p_value: float
+
+    @property
+    def precision(self) -> float:
+        return self.found / self.at
+
+    @property
+    def by_chance(self) -> float:
+        """The precision that a random order has on average."""
+        return self.wanted / self.of
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well an order of features made before any training predicts what came out.
+
+    ``rho``: Spearman's rank correlation with the outcome (a census': ``by_context``) over the features that
+    have one; ``low`` and ``high``: its 95 % interval, by bootstrap over features; ``p_value``: share of
+    random orders that reach it, one-sided. ``precision``: the order's first N among the outcome's first N;
+    ``split``: among those that did split (a census': by context).
     """
 
     by: str
     """The field of ``Evidence``."""
     features: int
     rho: float
+    low: float
+    high: float
     p_value: float
-    at: tuple[int, ...]
-    precision: tuple[float, ...]
+    precision: tuple[Hits, ...]
+    split: tuple[Hits, ...]
 
 
 @dataclass(frozen=True)

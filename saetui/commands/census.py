@@ -1,6 +1,7 @@
 """``saetui census``: which features hide several contexts, measured, or expected before any training."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -15,19 +16,25 @@ from saetui.census.results import (
     CensusRecipe,
     Evidence,
     FeatureCensus,
+    Hits,
 )
 from saetui.commands.live_line import LiveLine
 from saetui.commands.options import setup_options
-from saetui.commands.output import emit_json, say
+from saetui.commands.output import emit_json, print_table, say
+from saetui.errors import UsageError
 from saetui.line_pace import LinePace
 from saetui.quantities import duration
 from saetui.record_text import csv_text
+from saetui.reports import markdown
+from saetui.settings import runs_root
 from saetui.setup import Setup
+from saetui.studies.store import find_study
 from saetui.visible import visible
 
 if TYPE_CHECKING:
     from saetui.features.index import FeatureIndex
     from saetui.sae.sae import SAE
+    from saetui.studies.expected import StudyAgreement
 
 
 @click.command()
@@ -41,17 +48,31 @@ if TYPE_CHECKING:
 )
 @click.option("--before", is_flag=True, help="only what is expected before any training: which to split next")
 @click.option("--top", type=click.IntRange(1), default=20, show_default=True, help="features to list")
+@click.option(
+    "--study",
+    "names",
+    multiple=True,
+    metavar="STUDY",
+    help="hold the rank against what STUDY made of its targets; repeatable",
+)
 @click.option("--json", "form", flag_value="json", help="print JSON on stdout")
 @click.option("--csv", "form", flag_value="csv", help="print a line per feature as CSV")
-def command(setup: Setup, tokens: int, before: bool, top: int, form: str | None) -> None:
+@click.option("--markdown", "form", flag_value="markdown", help="print how well the rank did as Markdown")
+def command(
+    setup: Setup, tokens: int, before: bool, top: int, names: tuple[str, ...], form: str | None
+) -> None:
     """Which features of the narrow SAE hide several contexts.
 
     Every feature is grafted, and its children are measured on held-out text: what tells them apart beyond the
     token that they fire on? An interrupted census goes on where it was. --before ranks the features by what
-    their tokens say without any training.
+    their tokens say without any training; how well that foretells the census, and a study, is said after it.
     """
     from saetui.census.census import rank, take_census
+    from saetui.studies.expected import study_agreement
 
+    if before and (names or form == "markdown"):
+        raise UsageError("--before has nothing yet to hold the rank against: leave it out")
+    studies = [find_study(runs_root(), name) for name in names]
     recipe = census_recipe(setup, tokens)
     narrow, index = open_index(setup, recipe)
     progress = _Progress()
@@ -63,7 +84,8 @@ def command(setup: Setup, tokens: int, before: bool, top: int, form: str | None)
         else:
             census = take_census(narrow, index, recipe, progress)
             progress.end()
-            _print_census(census, top, form)
+            against = [study_agreement(study, setup, census.evidence) for study in studies]
+            _print_census(census, against, top, form)
     finally:
         index.close()
         index.store.close()
@@ -95,13 +117,19 @@ def agreement_lines(agreement: list[Agreement]) -> list[str]:
     if not agreement:
         return []
     rank, *others = agreement
-    found = ", ".join(f"{share:.0%} of {at}" for at, share in zip(rank.at, rank.precision, strict=True))
     return [
         "",
-        f"expected against measured: Spearman {rank.rho:.2f}, p {rank.p_value:.2g}, {rank.features} features",
-        f"expected first and measured among the first: {found}",
+        f"expected against measured: Spearman {rank.rho:.2f} ({rank.low:.2f} … {rank.high:.2f}), "
+        f"p {rank.p_value:.2g}, {rank.features} features",
+        f"expected first and measured among the first: {hit_words(rank.precision)}",
+        f"of the {rank.split[0].wanted} split by context: {hit_words(rank.split)}",
         *wrap("other evidence alone: " + ", ".join(f"{one.by} {one.rho:+.2f}" for one in others), 80),
     ]
+
+
+def hit_words(hits: Sequence[Hits]) -> str:
+    """``4 of 5 (0.4 by chance), …``"""
+    return ", ".join(f"{one.found} of {one.at} ({one.at * one.by_chance:.1f} by chance)" for one in hits)
 
 
 def rank_lines(evidence: list[Evidence], top: int) -> list[str]:
@@ -131,14 +159,22 @@ def _line(one: FeatureCensus, expected: int) -> str:
     )
 
 
-def _print_census(census: Census, top: int, form: str | None) -> None:
+def _print_census(census: Census, studies: "list[StudyAgreement]", top: int, form: str | None) -> None:
+    from saetui.reports.census import census_tables, study_table
+
     if form == "json":
-        emit_json({**asdict(census), "features": [_record(one, census) for one in census.features]})
+        features = [_record(one, census) for one in census.features]
+        emit_json({**asdict(census), "features": features, "studies": studies})
+    elif form == "markdown":
+        click.echo("\n\n".join(markdown.table(table) for table in census_tables(census, studies)))
     elif form == "csv":
         click.echo(csv_text([_record(one, census) for one in census.features]), nl=False)
     else:
         for line in census_lines(census, top):
             click.echo(line)
+        for study in studies:
+            click.echo()
+            print_table(study_table(study))
 
 
 def _print_rank(evidence: list[Evidence], top: int, form: str | None) -> None:

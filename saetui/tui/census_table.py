@@ -92,8 +92,11 @@ def agreement_line(agreement: Sequence[Agreement]) -> str:
     if not agreement:
         return ""
     rank = agreement[0]
-    at = ", ".join(f"{share:.0%} of {n}" for n, share in zip(rank.at, rank.precision, strict=True))
-    return f"the rank before against the census: Spearman {rank.rho:.2f}, p {rank.p_value:.2g}; hits {at}"
+    hits = ", ".join(f"{one.found} of {one.at}" for one in rank.precision)
+    return (
+        f"the rank before against the census: Spearman {rank.rho:.2f} ({rank.low:.2f} … {rank.high:.2f}); "
+        f"hits {hits}"
+    )
 
 
 def fires_on(line: Line) -> str:

@@ -102,8 +102,11 @@ FOUND = [
 ]
 
 
+HITS = (taken.Hits(1, 1, 1, 3, 0.33),)
+
+
 def census(measured: list[taken.FeatureCensus]) -> taken.Census:
-    agreement = [taken.Agreement("context_share", 3, 0.5, 0.33, (3,), (1.0,))] if measured else []
+    agreement = [taken.Agreement("context_share", 3, 0.5, 0.1, 0.9, 0.33, HITS, HITS)] if measured else []
     recipe = taken.CensusRecipe().to_dict()
     return taken.Census("narrow", 1_000_000, recipe, measured, EVIDENCE, agreement, 12.0)
 
