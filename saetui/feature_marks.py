@@ -8,6 +8,7 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from saetui import settings
@@ -44,6 +45,7 @@ class FeatureMarks:
         self._tail = Tail(self.path)
         self._marks: dict[tuple[str, int], Mark] = {}
         self._restarts = 0
+        self._reading = Lock()
         self.refresh()
 
     def stale(self) -> bool:
@@ -51,7 +53,12 @@ class FeatureMarks:
         return _stamp(self.path) != self._stamp
 
     def refresh(self) -> bool:
-        """Takes in what was written since, here or by another process; whether there was anything."""
+        """Takes in what was written since, here or by another process; whether there was anything. From any
+        thread, as writing is."""
+        with self._reading:
+            return self._read()
+
+    def _read(self) -> bool:
         self._stamp = _stamp(self.path)
         try:
             records = self._tail.poll()
@@ -69,7 +76,7 @@ class FeatureMarks:
 
     def kept(self) -> list[Mark]:
         """All that is kept, the last changed first."""
-        return [mark for mark in reversed(self._marks.values()) if mark]
+        return [mark for mark in reversed(list(self._marks.values())) if mark]
 
     def bookmark(self, sae: str, feature: int, on: bool) -> None:
         """OSError where the disk takes no more."""

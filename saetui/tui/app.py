@@ -61,6 +61,8 @@ class Workbench(App[None]):
             self.session, self.watch_runs, StateFile(setup), self.feature_marks, self._symbols
         )
         self._live: set[str] = set()
+        self._changes = 0
+        """Of the runs, as last told."""
         self._poller = Poller(self._look, lambda _: self.call_later(self._runs_changed), POLL_S)
 
     def get_default_screen(self) -> Screen[None]:
@@ -91,8 +93,9 @@ class Workbench(App[None]):
     def _look(self) -> bool | None:
         """In the poller's thread: whether there is anything new (None: nothing)."""
         try:
-            runs, marks = self.watch_runs.poll(), self.feature_marks.stale()
-            return runs or marks or None
+            marks = self.feature_marks.stale()
+            before, self._changes = self._changes, self.watch_runs.poll()
+            return marks or self._changes != before or None
         except OSError:  # a file system that is away for a moment; the next look may find it back
             return None
 
@@ -125,7 +128,7 @@ class Workbench(App[None]):
     def action_runs(self) -> None:
         from saetui.tui.runs_list import RunsScreen
 
-        self.push_screen(RunsScreen(self.watch_runs.root, self._symbols, marks=self.marks))
+        self.push_screen(RunsScreen(self.watch_runs, self._symbols, marks=self.marks))
 
     def action_studies(self) -> None:
         from saetui.tui.screens.studies import StudiesScreen
@@ -153,16 +156,10 @@ class Workbench(App[None]):
     def _symbols(self) -> Symbols:
         return cast("Symbols", self.settings.symbols)
 
-    def open_monitor(self, run: Run) -> None:
+    def on_monitor_requested(self, message: MonitorRequested) -> None:
         from saetui.tui.monitor import MonitorScreen
 
-        self.push_screen(MonitorScreen(run, self._symbols))
-
-    def on_monitor_requested(self, message: MonitorRequested) -> None:
-        self.open_monitor(message.run)
-
-    def on_judge_requested(self, message: JudgeRequested) -> None:
-        self.open_review(message.run)
+        self.push_screen(MonitorScreen(message.run, self._symbols, marks=self.marks))
 
     def on_curves_requested(self) -> None:
         from saetui.tui.curves_screen import CurvesScreen
@@ -187,8 +184,9 @@ class Workbench(App[None]):
             self.notify(str(error), severity="error")
         self._poller.look_now()
 
-    def open_review(self, run: Run) -> None:
-        """Judges ``run`` and lets the person confirm or overrule."""
+    def on_judge_requested(self, message: JudgeRequested) -> None:
+        """Judges the run and lets the person confirm or overrule."""
+        run = message.run
         try:
             status = run.state()
             if status != "finished":
@@ -197,8 +195,11 @@ class Workbench(App[None]):
         except UserError as error:
             self.notify(str(error), severity="warning")
 
-    async def action_review_all(self) -> None:
+    def action_review_all(self) -> None:
         """The finished runs of this model and SAE that have questions open, the oldest first."""
+        self.run_worker(self._review_all(), group="review-all", exclusive=True)
+
+    async def _review_all(self) -> None:
         from saetui.split.review import is_open
 
         made = self.session.made
@@ -259,11 +260,11 @@ class Workbench(App[None]):
 
         screen = self.screen
 
-        def export(chosen: Export | None) -> None:
+        async def export(chosen: Export | None) -> None:
             if chosen is None:
                 return
             if chosen.form == "command":
-                self.action_copy_twin()
+                await self.action_copy_twin()
             else:  # once the dialog is off the screen
                 screen.call_after_refresh(self._export, screen, chosen)
 
@@ -283,12 +284,12 @@ class Workbench(App[None]):
         except UserError as error:
             self.notify(str(error), severity="error")
 
-    def action_copy_twin(self) -> None:
+    async def action_copy_twin(self) -> None:
         from saetui.tui.clipboard import copy
         from saetui.tui.exporting import twins
 
         if commands := twins(self.screen):
-            self.notify("\n".join([*commands, copy(self, "\n".join(commands))]))
+            self.notify("\n".join([*commands, await copy(self, "\n".join(commands))]))
         else:
             self.notify("nothing here that a command could show (yet)")
 

@@ -59,7 +59,6 @@ class CensusTaking:
         self._found: dict[int, FeatureCensus] = {}
         self._task: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
-        self._setup = session.setup
 
     # -- what is known
 

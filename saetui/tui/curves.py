@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from saetui.tui.marks import Marks
-from saetui.tui.monitor_plots import AXES, PROBE_AXES, domains, probe_title
+from saetui.tui.monitor_plots import AXES, PROBE_AXES, domains, probe_title, run_label
 from saetui.tui.run_follower import ProbeTrace, Snapshot
 from saetui.tui.widgets.axes import Axis
 from saetui.tui.widgets.plot_model import Trace
@@ -72,8 +72,8 @@ def traces(curve: Curve, snapshots: Sequence[Snapshot], marks: Marks) -> list[Tr
     for snapshot in snapshots:
         series, colour = curve.series(snapshot), marks.colour(snapshot.run.id)
         if series is not None and colour is not None:
-            label = snapshot.run.id.rsplit("-", 1)[-1]
-            out.append(Trace(label, series, colour, band=len(snapshots) == 1, smooth=curve.smooth))
+            band = len(snapshots) == 1
+            out.append(Trace(run_label(snapshot.run.id), series, colour, band=band, smooth=curve.smooth))
     return out
 
 

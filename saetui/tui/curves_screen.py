@@ -8,8 +8,6 @@ from pathlib import Path
 from rich.style import Style
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Static
 
 from saetui.errors import UserError
@@ -21,7 +19,7 @@ from saetui.tui.marked_table import MarkedTable, mark_column
 from saetui.tui.marks import Marks
 from saetui.tui.monitor_plots import AXES, SMOOTHING
 from saetui.tui.overlay_screen import OverlayScreen
-from saetui.tui.poller import Poller
+from saetui.tui.polling_screen import INTERVAL_S, PollingScreen
 from saetui.tui.run_follower import RunFollower, Snapshot
 from saetui.tui.run_messages import MonitorRequested
 from saetui.tui.run_text import STYLES, state_text
@@ -30,8 +28,6 @@ from saetui.tui.widgets.canvas import Symbols
 from saetui.tui.widgets.line_plot import LinePlot
 from saetui.tui.widgets.plot_model import PlotModel
 from saetui.tui.widgets.table import Column, Table
-
-INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -42,26 +38,32 @@ class View:
     problem: str = ""
 
 
-class Looked(Message):
-    def __init__(self, view: View | Exception) -> None:
-        super().__init__()
-        self.view = view
+class CurvesScreen(PollingScreen[View]):
+    """Opens on the runs in ``marks``, and marks others with ``o``: all lists of runs share the marks."""
 
-    def can_replace(self, message: Message) -> bool:
-        return isinstance(message, Looked)
+    BINDINGS = bindings("curves")
+    CSS_PATH = "curves_screen.tcss"
 
-
-class _Looker:
-    """What the polling thread does: it reads the runs that are marked at the time."""
-
-    def __init__(self, root: Path, marks: Marks) -> None:
-        self._root, self._marks = root, marks
+    def __init__(
+        self, root: Path, marks: Marks, symbols: Symbols = "braille", interval: float = INTERVAL_S
+    ) -> None:
+        super().__init__(interval)
+        self.root, self.marks = root, marks
+        self.symbols: Symbols = symbols
+        self.view = View(())
         self._followers: dict[str, RunFollower] = {}
         self._last: View | None = None
+        self._shown_name = ""
+        """Of the curve shown: it stays when another run brings others before it."""
+        self._curves: list[Curve] = []
+        self._axis = 0
+        self._smoothing = SMOOTHING.index(0.02)
+        self._log = False
 
     def look(self) -> View | None:
-        marked = self._marks.runs
-        self._followers = {id: self._followers.get(id) or RunFollower(Run(self._root / id)) for id in marked}
+        """The runs that are marked at the time."""
+        marked = self.marks.runs
+        self._followers = {id: self._followers.get(id) or RunFollower(Run(self.root / id)) for id in marked}
         problem, new = "", False
         for follower in self._followers.values():
             try:
@@ -73,29 +75,6 @@ class _Looker:
             return None
         self._last = view
         return view
-
-
-class CurvesScreen(Screen[None]):
-    """Opens on the runs in ``marks``, and marks others with ``o``: all lists of runs share the marks."""
-
-    BINDINGS = bindings("curves")
-    CSS_PATH = "curves_screen.tcss"
-
-    def __init__(
-        self, root: Path, marks: Marks, symbols: Symbols = "braille", interval: float = INTERVAL_S
-    ) -> None:
-        super().__init__()
-        self.root, self.marks = root, marks
-        self.symbols: Symbols = symbols
-        self.view = View(())
-        self._shown_name = ""
-        """Of the curve shown: it stays when another run brings others before it."""
-        self._curves: list[Curve] = []
-        self._axis = 0
-        self._smoothing = SMOOTHING.index(0.02)
-        self._log = False
-        self._looker = _Looker(root, marks)
-        self._poller = Poller(self._looker.look, lambda view: self.post_message(Looked(view)), interval)
 
     def compose(self) -> ComposeResult:
         yield Static("", id="curve-names")
@@ -119,24 +98,13 @@ class CurvesScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()
-        self._poller.start()
 
-    def on_unmount(self) -> None:
-        self._poller.close()
+    def show(self, found: View) -> None:
+        self.view = found
+        self.draw()
 
-    def on_screen_suspend(self) -> None:
-        self._poller.suspend()
-
-    def on_screen_resume(self) -> None:
-        self._poller.resume()
-
-    def on_looked(self, message: Looked) -> None:
-        if isinstance(message.view, Exception):
-            raise message.view
-        self.view = message.view
-        self.show()
-        if message.view.problem:
-            self.notify(message.view.problem, severity="warning")
+    def problem(self, found: View) -> str:
+        return found.problem
 
     # -- showing
 
@@ -146,7 +114,7 @@ class CurvesScreen(Screen[None]):
             iter(self._curves), None
         )
 
-    def show(self) -> None:
+    def draw(self) -> None:
         snapshots = self.view.snapshots
         self._curves = curves(snapshots)
         plot, curve = self.query_one(LinePlot), self._shown
@@ -184,7 +152,7 @@ class CurvesScreen(Screen[None]):
     def action_curve(self, at: int) -> None:
         self._shown_name = self._curves[at].name
         self._move_away()
-        self.show()
+        self.draw()
 
     def action_next_curve(self, by: int) -> None:
         if curve := self._shown:
@@ -197,15 +165,15 @@ class CurvesScreen(Screen[None]):
     def action_curve_axis(self) -> None:
         self._axis = (self._axis + 1) % len(AXES)
         self._move_away()
-        self.show()
+        self.draw()
 
     def action_curve_log(self) -> None:
         self._log = not self._log
-        self.show()
+        self.draw()
 
     def action_curve_smooth(self) -> None:
         self._smoothing = (self._smoothing + 1) % len(SMOOTHING)
-        self.show()
+        self.draw()
 
     def action_curve_crosshair(self, by: int) -> None:
         self.query_one(LinePlot).action_crosshair(by)
@@ -213,25 +181,19 @@ class CurvesScreen(Screen[None]):
     def action_unmark(self) -> None:
         if snapshot := self.query_one(Table).highlighted:
             self.marks.toggle(snapshot.run.id)
-            self._poller.look_now()
+            self.look_now()
 
     def action_choose_runs(self) -> None:
         runs = list_runs(self.root)
         if not runs:
             self.notify("there are no runs yet")
             return
-        self.app.push_screen(OverlayScreen(runs, self.marks.runs, self.marks.MOST), self._chosen)
+        self.app.push_screen(OverlayScreen(runs, self.marks, self.symbols), self._chosen)
 
-    def _chosen(self, runs: list[Run] | None) -> None:
-        if runs is None:
-            return
-        wanted = {run.id for run in runs}
-        for run in self.marks.runs:
-            if run not in wanted:
-                self.marks.toggle(run)
-        for run in wanted.difference(self.marks.runs):
-            self.marks.toggle(run)
-        self._poller.look_now()
+    def _chosen(self, marks: Marks | None) -> None:
+        if marks is not None:
+            self.marks.become(marks)
+            self.look_now()
 
     def on_table_selected(self, message: Table.Selected) -> None:
         self.post_message(MonitorRequested(message.row.run))

@@ -1,15 +1,15 @@
 """The end of a log file, growing as it grows."""
 
+from collections import deque
 from pathlib import Path
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.screen import Screen
 from textual.widgets import Log, Static
 
 from saetui.tui.key_line import KeyLine
-from saetui.tui.poller import Poller
+from saetui.tui.polling_screen import PollingScreen
 from saetui.visible import visible
 
 _SHOWN = 1 << 18
@@ -41,7 +41,7 @@ class _Reader:
         return [visible(text.expandtabs()).replace("·", " ") for text in texts] or None
 
 
-class LogScreen(Screen[None]):
+class LogScreen(PollingScreen[deque[str]]):
     """What the run's process printed. ``end`` follows it again after scrolling up."""
 
     CSS = """
@@ -53,8 +53,13 @@ class LogScreen(Screen[None]):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
-        reader = _Reader(path)
-        self._poller = Poller(reader.look, lambda lines: self.call_later(self._add, lines), 1.0)
+        self._reader = _Reader(path)
+        self._coming: deque[str] = deque()
+        """Lines read and not shown yet: of two looks that are told of together only one is shown."""
+
+    def look(self) -> deque[str] | None:
+        self._coming.extend(self._reader.look() or ())
+        return self._coming or None
 
     def compose(self) -> ComposeResult:
         yield Static(str(self._path), id="log-title", markup=False)
@@ -63,13 +68,7 @@ class LogScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.query_one(Log).focus()
-        self._poller.start()
 
-    def on_unmount(self) -> None:
-        self._poller.close()
-
-    def _add(self, lines: list[str] | Exception) -> None:
-        if isinstance(lines, Exception):
-            raise lines
+    def show(self, found: deque[str]) -> None:
         log = self.query_one(Log)
-        log.write_lines(lines, scroll_end=log.is_vertical_scroll_end)
+        log.write_lines([found.popleft() for _ in range(len(found))], scroll_end=log.is_vertical_scroll_end)

@@ -17,6 +17,13 @@ class MarkedTable(Table[Row]):
     COMPONENT_CLASSES: ClassVar = series_classes("table")
     DEFAULT_CSS = series_css("MarkedTable", "table")
 
+    def toggle(self, marks: Marks, run: str) -> None:
+        """Marks the run under the cursor, or takes its mark away, and goes on to the next."""
+        if not marks.toggle(run):
+            self.notify(f"{marks.MOST} runs are marked: more cannot be told apart")
+        self.redraw_cells()
+        self.action_move(1)
+
     def redraw_cells(self) -> None:
         """After the marks have changed: the rows are the same."""
         self.fill(self._all)

@@ -39,5 +39,17 @@ class Marks:
             self._colours[run] = free[0] % COUNT
         return bool(free)
 
-    def clear(self) -> None:
-        self._colours.clear()
+    def ensure(self, run: str) -> None:
+        """Marks ``run`` where it is not; where no mark is left, it gets that of the run marked last."""
+        if run not in self._colours and not self.toggle(run):
+            self._colours.popitem()
+            self.toggle(run)
+
+    def copy(self) -> "Marks":
+        other = Marks()
+        other.become(self)
+        return other
+
+    def become(self, other: "Marks") -> None:
+        """Marks the runs that ``other`` marks, and no more."""
+        self._colours = dict(other._colours)

@@ -6,24 +6,21 @@ from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
-from textual.message import Message
-from textual.screen import Screen
 
 from saetui.runs.store import LIVE, Run, State, list_runs
 from saetui.tui.actions import bindings
 from saetui.tui.event_lines import EventLines
 from saetui.tui.key_line import KeyLine
 from saetui.tui.log_screen import LogScreen
+from saetui.tui.marks import Marks
 from saetui.tui.monitor_look import Looker, View
 from saetui.tui.overlay_screen import OverlayScreen
-from saetui.tui.poller import Poller
+from saetui.tui.polling_screen import INTERVAL_S, PollingScreen
 from saetui.tui.run_header import RunHeader
-from saetui.tui.run_messages import JudgeRequested, RunControlRequested
+from saetui.tui.run_messages import JudgeRequested, RunControlRequested, ask_to_stop
 from saetui.tui.run_plots import RunPlots
 from saetui.tui.widgets.canvas import Symbols
-from saetui.tui.widgets.confirm import Confirm
 
-INTERVAL_S = 1.0
 ALLOWED: dict[str, tuple[State, ...]] = {
     "pause_run": LIVE,
     "stop_run": LIVE,
@@ -33,18 +30,7 @@ ALLOWED: dict[str, tuple[State, ...]] = {
 """The states in which something can be done to a run."""
 
 
-class Looked(Message):
-    """From the polling thread: there is something new to show."""
-
-    def __init__(self, view: View | Exception) -> None:
-        super().__init__()
-        self.view = view
-
-    def can_replace(self, message: Message) -> bool:
-        return isinstance(message, Looked)
-
-
-class MonitorScreen(Screen[None]):
+class MonitorScreen(PollingScreen[View]):
     """Curves of a run while it trains: losses, L0, FVU, dead features, and the target being replaced."""
 
     BINDINGS: ClassVar = bindings("monitor")
@@ -52,16 +38,27 @@ class MonitorScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-normal"), (170, "-wide")]  # noqa: RUF012  (Screen declares it as an instance variable)
     VERTICAL_BREAKPOINTS = [(0, "-short"), (34, "-tall")]  # noqa: RUF012  (Screen declares it as an instance variable)
 
-    def __init__(self, run: Run, symbols: Symbols = "braille", interval: float = INTERVAL_S) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        run: Run,
+        symbols: Symbols = "braille",
+        interval: float = INTERVAL_S,
+        marks: Marks | None = None,
+    ) -> None:
+        super().__init__(interval)
         self.symbols: Symbols = symbols
         self.run = run
+        self.marks = Marks() if marks is None else marks
         self.view: View | None = None
+        self._marked_here = False
+        """Whether the run is marked only because others are laid over it."""
         self._pending: View | None = None
         self._frozen = False
-        self._plots = RunPlots(symbols)
+        self._plots = RunPlots(symbols, self.marks)
         self._looker = Looker(run)
-        self._poller = Poller(self._looker.look, lambda view: self.post_message(Looked(view)), interval)
+
+    def look(self) -> View | None:
+        return self._looker.look()
 
     def compose(self) -> ComposeResult:
         yield RunHeader(self.symbols, id="run-header")
@@ -69,30 +66,16 @@ class MonitorScreen(Screen[None]):
         yield EventLines(id="events")
         yield KeyLine()
 
-    # -- coming and going
-
     def headless(self) -> list[str]:
         return [f"saetui watch {self.run.id}", f"saetui export {self.run.id}"]
 
-    def on_mount(self) -> None:
-        self._poller.start()
+    # -- showing
 
-    def on_unmount(self) -> None:
-        self._poller.close()
-
-    def on_screen_suspend(self) -> None:
-        self._poller.suspend()
-
-    def on_screen_resume(self) -> None:
-        self._poller.resume()
-
-    def on_looked(self, message: Looked) -> None:
-        if isinstance(message.view, Exception):
-            raise message.view
+    def show(self, found: View) -> None:
         if self._frozen:
-            self._pending = message.view
+            self._pending = found
         else:
-            self._show(message.view)
+            self._show(found)
 
     def on_resize(self, event: events.Resize) -> None:
         if self.view:
@@ -151,17 +134,36 @@ class MonitorScreen(Screen[None]):
             self.dismiss()
 
     def action_overlay(self) -> None:
-        def chosen(runs: list[Run] | None) -> None:
-            if runs is not None:
-                self._looker.lay_over(runs)
-                self._poller.look_now()
-
+        """Of the runs that are marked, here or in the list of runs: a run has one colour everywhere."""
         others = [run for run in list_runs(self.run.root) if run.id != self.run.id]
         if not others:
             self.notify("There is no other run to lay over this one.")
             return
-        shown = {run.id for run in self._looker.laid_over}
-        self.app.push_screen(OverlayScreen(others, shown), chosen)
+        unmarked = self._marked_here or self.marks.colour(self.run.id) is None
+        marks = self.marks.copy()
+        marks.ensure(self.run.id)
+
+        def chosen(marks: Marks | None) -> None:
+            if marks is None:
+                return
+            over = [run for run in others if marks.colour(run.id) is not None]
+            self._marked_here = unmarked and bool(over)
+            if unmarked and not over:
+                marks.toggle(self.run.id)
+            self.marks.become(marks)
+            self._looker.lay_over(over)
+            self._plots.show_again()
+            self.look_now()
+
+        self.app.push_screen(OverlayScreen(others, marks, self.symbols), chosen)
+
+    def on_screen_resume(self) -> None:
+        """Another screen may have changed the marks."""
+        over = [run for run in self._looker.laid_over if self.marks.colour(run.id) is not None]
+        self._looker.lay_over(over)
+        if over:
+            self.marks.ensure(self.run.id)
+            self._plots.show_again()
 
     def action_other_run(self, by: int) -> None:
         """The run made before (-1) or after (+1) this one."""
@@ -174,7 +176,7 @@ class MonitorScreen(Screen[None]):
         self.run = runs[at]
         self._plots.forget()
         self._looker.follow(self.run)
-        self._poller.look_now()
+        self.look_now()
 
     # -- what is done to the run
 
@@ -195,12 +197,7 @@ class MonitorScreen(Screen[None]):
         self.post_message(RunControlRequested(self.run, "resume"))
 
     def action_stop_run(self) -> None:
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self.post_message(RunControlRequested(self.run, "stop"))
-
-        question = f"Stop {self.run.id}? It saves a checkpoint first, so that it can be resumed."
-        self.app.push_screen(Confirm(question, "stop it"), answered)
+        ask_to_stop(self, self.run)
 
     def action_judge_run(self) -> None:
         self.post_message(JudgeRequested(self.run))

@@ -1,8 +1,9 @@
 """Which plots the monitor shows, and how a snapshot becomes their traces."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from saetui.tui.marks import Marks
 from saetui.tui.run_follower import ProbeTrace, Snapshot
 from saetui.tui.widgets.axes import LOG_STEPS, LOG_TOKENS, STEPS, TOKENS, WALL
 from saetui.tui.widgets.palette import COUNT
@@ -50,24 +51,32 @@ def specs(kind: str) -> tuple[PlotSpec, ...]:
     return tuple(_ON_HOT_TOKENS if kind == "graft" and spec.id == "l0" else spec for spec in PLOTS)
 
 
-def traces(
-    spec: PlotSpec, snapshot: Snapshot, overlays: list[Snapshot], colours: Mapping[str, int]
-) -> list[Trace]:
-    """The run's own lines; with other runs laid over, its first one and theirs, named by their last part."""
+def traces(spec: PlotSpec, snapshot: Snapshot) -> list[Trace]:
+    """The run's lines, each metric in a colour of its own."""
     out: list[Trace] = []
-    metrics = spec.metrics[:1] if overlays else spec.metrics
-    for colour, (label, name) in enumerate(metrics):
+    for colour, (label, name) in enumerate(spec.metrics):
         if series := snapshot.series.get(name):
             held_out = name.startswith("eval/")
-            own = snapshot.run.id.rsplit("-", 1)[-1] if overlays else label
-            out.append(Trace(own, series, colour, band=colour == 0 and not held_out, smooth=not held_out))
-    for other in overlays:
-        name = spec.metrics[0][1]
-        if series := other.series.get(name):
-            label = other.run.id.rsplit("-", 1)[-1]
-            smooth = not name.startswith("eval/")
-            out.append(Trace(label, series, colours.get(other.run.id, 1), band=False, smooth=smooth))
+            out.append(Trace(label, series, colour, band=colour == 0 and not held_out, smooth=not held_out))
     return out
+
+
+def compared(name: str, snapshots: Sequence[Snapshot], marks: Marks) -> list[Trace]:
+    """One metric of several runs: of each that is marked and has it, in the run's colour; the first one, over
+    which the others are laid, with its band."""
+    smooth = not name.startswith("eval/")
+    out: list[Trace] = []
+    for snapshot in snapshots:
+        colour = marks.colour(snapshot.run.id)
+        if colour is not None and (series := snapshot.series.get(name)):
+            band = smooth and snapshot is snapshots[0]
+            out.append(Trace(run_label(snapshot.run.id), series, colour, band=band, smooth=smooth))
+    return out
+
+
+def run_label(run: str) -> str:
+    """The last part of a run's id: what tells it from others in a legend."""
+    return run.rsplit("-", 1)[-1]
 
 
 def domains(snapshot: Snapshot) -> tuple[tuple[float, float] | None, ...]:
@@ -79,16 +88,6 @@ def domains(snapshot: Snapshot) -> tuple[tuple[float, float] | None, ...]:
     elif steps is None and tokens and batch:
         steps = tokens / batch
     return ((0.0, float(tokens)) if tokens else None, (0.0, float(steps)) if steps else None, None)
-
-
-def overlay_colours(own: str, others: list[str]) -> dict[str, int]:
-    """A colour for every run laid over, the same each time it is chosen where that one is free."""
-    taken: dict[str, int] = {own: 0}
-    for run in others:
-        wanted = 1 + sum(run.encode()) % (COUNT - 1)
-        free = [c for c in range(1, COUNT) if c not in taken.values()]
-        taken[run] = wanted if wanted in free or not free else free[0]
-    return taken
 
 
 @dataclass

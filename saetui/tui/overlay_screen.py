@@ -1,6 +1,6 @@
 """Choosing the runs that are laid over one another."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,15 +11,14 @@ from textual.widgets import Static
 
 from saetui.runs.status import summary
 from saetui.runs.store import Run
-from saetui.tui.widgets.palette import COUNT
-from saetui.tui.widgets.table import Column, Table
+from saetui.tui.marked_table import MarkedTable, mark_column
+from saetui.tui.marks import Marks
+from saetui.tui.widgets.canvas import Symbols
+from saetui.tui.widgets.table import Column
 
-MOST = COUNT - 1
-"""Runs that can be laid over another one at once: one for each colour that is left."""
 
-
-class OverlayScreen(ModalScreen[list[Run] | None]):
-    """Answers the runs chosen; None where the choice was left as it was."""
+class OverlayScreen(ModalScreen[Marks | None]):
+    """Answers the marks as they are to be, ``marks`` untouched; None where they are left as they were."""
 
     DEFAULT_CSS = """
     OverlayScreen { align: center middle; }
@@ -35,18 +34,18 @@ class OverlayScreen(ModalScreen[list[Run] | None]):
         Binding("escape,o", "dismiss(None)", "Cancel"),
     ]
 
-    def __init__(self, runs: list[Run], chosen: Iterable[str], most: int = MOST) -> None:
+    def __init__(self, runs: Sequence[Run], marks: Marks, symbols: Symbols = "braille") -> None:
         super().__init__()
         self._runs = runs
-        self._chosen = set(chosen)
-        self._most = most
+        self._chosen = marks.copy()
+        self._symbols: Symbols = symbols
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = "Lay over"
-            yield Table[Run](
+            yield MarkedTable[Run](
                 [
-                    Column("", lambda run: "[x]" if run.id in self._chosen else "[ ]", 3),
+                    mark_column(self._chosen, self._symbols, lambda run: run.id),
                     Column("run", lambda run: run.id, 20),
                     Column("recipe", _recipe, 20, grow=True),
                 ],
@@ -55,25 +54,17 @@ class OverlayScreen(ModalScreen[list[Run] | None]):
             yield Static("space choose   enter show   escape leave as it was   / filter", id="overlay-keys")
 
     def on_mount(self) -> None:
-        table = self.query_one(Table)
+        table = self.query_one(MarkedTable)
         table.fill(self._runs)
         table.focus()
 
     def action_choose(self) -> None:
-        table = self.query_one(Table)
-        run = table.highlighted
-        if run is None:
-            return
-        if run.id in self._chosen:
-            self._chosen.remove(run.id)
-        elif len(self._chosen) >= self._most:
-            self.notify(f"At most {self._most} runs can be told apart.")
-        else:
-            self._chosen.add(run.id)
-        table.fill(self._runs)
+        table = self.query_one(MarkedTable)
+        if run := table.highlighted:
+            table.toggle(self._chosen, run.id)
 
     def action_done(self) -> None:
-        self.dismiss([run for run in self._runs if run.id in self._chosen])
+        self.dismiss(self._chosen)
 
 
 def _recipe(run: Run) -> str:

@@ -12,9 +12,6 @@ from saetui.tui.widgets.canvas import Grid, Symbols
 from saetui.tui.widgets.cell_widget import CellWidget
 from saetui.visible import head
 
-PLOTTED = ("loss", "l0", "fvu", "dead")
-"""Shown by plots at any size of the terminal."""
-
 
 def fields(snapshot: Snapshot, gpu: GpuReading | None) -> list[tuple[str, str]]:
     """(label, value) in the order of importance; what a run does not report is left out."""

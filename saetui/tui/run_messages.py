@@ -1,10 +1,16 @@
-"""What the monitor and the runs list ask of the application, which knows how to do it."""
+"""What screens ask of the application about runs: it knows how to do it."""
 
-from typing import Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
 
 from textual.message import Message
+from textual.screen import Screen
 
-from saetui.runs.store import Run
+from saetui.tui.widgets.confirm import Confirm
+
+if TYPE_CHECKING:
+    from saetui.runs.store import Run
 
 
 class RunMessage(Message):
@@ -31,3 +37,14 @@ class RunControlRequested(RunMessage):
     def __init__(self, run: Run, what: Literal["pause", "stop", "resume"]) -> None:
         super().__init__(run)
         self.what: Literal["pause", "stop", "resume"] = what
+
+
+def ask_to_stop(screen: Screen[Any], run: Run) -> None:
+    """Has the person confirm, and then asks for the stop."""
+
+    def answered(yes: bool | None) -> None:
+        if yes:
+            screen.post_message(RunControlRequested(run, "stop"))
+
+    question = f"Stop {run.id}? It saves a checkpoint first, so that it can be resumed."
+    screen.app.push_screen(Confirm(question, "stop it"), answered)

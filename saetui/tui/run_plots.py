@@ -7,6 +7,7 @@ from textual.containers import Container, Horizontal, Vertical
 
 from saetui.quantities import si
 from saetui.runs.store import LIVE
+from saetui.tui.marks import Marks
 from saetui.tui.monitor_look import View
 from saetui.tui.monitor_plots import (
     AXES,
@@ -14,8 +15,8 @@ from saetui.tui.monitor_plots import (
     PROBE_AXES,
     SMOOTHING,
     ProbeColours,
+    compared,
     domains,
-    overlay_colours,
     probe_title,
     probe_traces,
     specs,
@@ -37,8 +38,10 @@ Domains = tuple[tuple[float, float] | None, ...]
 class RunPlots(Horizontal):
     """Shows views; a change of axis, scale or smoothing shows the last one anew."""
 
-    def __init__(self, symbols: Symbols) -> None:
+    def __init__(self, symbols: Symbols, marks: Marks) -> None:
+        """``marks``: which runs are laid over one another, and in which colours."""
         super().__init__(id="plots")
+        self._marks = marks
         self._symbols: Symbols = symbols
         self._view: View | None = None
         self._first_probe = 0
@@ -81,13 +84,19 @@ class RunPlots(Horizontal):
         if self._arrange(view.snapshot):
             self.call_after_refresh(self.show, view, True)
             return
-        overlays = list(view.overlays)
-        colours = overlay_colours(view.snapshot.run.id, [o.run.id for o in overlays])
         plan = domains(view.snapshot)
+        together = (view.snapshot, *view.overlays)
         for spec in specs(view.snapshot.run.manifest.kind):
             plot = self.query_one(f"#plot-{spec.id}", LinePlot)
             plot.model.title = spec.title
-            plot.model.traces, old = traces(spec, view.snapshot, overlays, colours), plot.model.traces
+            old, plot.model.traces = (
+                plot.model.traces,
+                (
+                    compared(spec.metrics[0][1], together, self._marks)
+                    if view.overlays
+                    else traces(spec, view.snapshot)
+                ),
+            )
             plot.model.empty = "no data yet" if view.snapshot.status.state in LIVE else "no data"
             if everything or _differ(old, plot.model.traces) or plot.model.domains != plan:
                 plot.model.domains = plan

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from saetui.quantities import duration, short, size
+from saetui.quantities import short, size
 from saetui.tui.widgets.canvas import Symbols
 
 SIGNS = {
@@ -81,7 +81,3 @@ def progress_bar(share: float, width: int, symbols: Symbols = "braille") -> tupl
     done = max(0, min(width, round(share * width)))
     full, rest = ("#", ".") if symbols == "ascii" else ("━", "─")
     return full * done, rest * (width - done)
-
-
-def eta_text(seconds: float | None) -> str:
-    return "" if seconds is None else duration(seconds)

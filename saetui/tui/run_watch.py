@@ -6,18 +6,18 @@ no file).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from saetui.errors import UserError
+from saetui.tui.known import Known
 
 if TYPE_CHECKING:
     from saetui.runs.status import RunStatus
     from saetui.runs.store import Run, State
-
-Stamp = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -33,45 +33,41 @@ class Seen:
 
 
 class RunWatch:
+    """All that shows runs looks through one watch, each from its own polling thread."""
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.runs: list[Seen] = []
         """Newest first."""
+        self._changes = 0
         self._shown: list[RunStatus] | None = None
-        self._known: dict[str, tuple[Stamp, Seen]] = {}
+        self._known: dict[str, Known[Seen]] = {}
+        self._looking = Lock()
 
-    def poll(self) -> bool:
-        """Looks again; whether anything differs from the last look, as it does at the first one.
+    def poll(self) -> int:
+        """Looks again; how many looks, by whomever, have found anything new so far: the first one has.
         OSError where the root is unreadable."""
-        # Imported here because the poller's thread looks only after the first frame.
-        from saetui.runs.status import status
-        from saetui.runs.store import Run
+        with self._looking:
+            return self._look()
 
+    def _look(self) -> int:
         try:
             names = [path.name for path in self.root.iterdir() if not path.name.startswith(".")]
         except (FileNotFoundError, NotADirectoryError):
             names = []
-        known: dict[str, tuple[Stamp, Seen]] = {}
-        for name in names:
-            old = self._known.get(name)
-            run = old[1].run if old else Run(self.root / name)
-            stamp = tuple(map(_stamp, (run.events_path, run.metrics_path, run.judgements_path)))
-            if old is not None and old[0] == stamp and not old[1].live:
-                known[name] = old
-                continue
+        self._known = {name: self._known.get(name) or _known(self.root / name) for name in names}
+        runs: list[Seen] = []
+        for known in self._known.values():
             try:
-                known[name] = (stamp, Seen(run, status(run)))
+                runs.append(known.look())
             except (UserError, OSError, KeyError, TypeError, ValueError):
                 continue  # not a run, not one yet, or one of another program
-        self._known = known
-        self.runs = sorted(
-            (seen for _, seen in known.values()),
-            key=lambda seen: (seen.status.created, seen.run.id),
-            reverse=True,
-        )
+        runs.sort(key=lambda seen: (seen.status.created, seen.run.id), reverse=True)
+        self.runs = runs
         # The age of a run changes all the time, and is not worth telling.
-        before, self._shown = self._shown, [replace(seen.status, age_s=0.0) for seen in self.runs]
-        return self._shown != before
+        before, self._shown = self._shown, [replace(seen.status, age_s=0.0) for seen in runs]
+        self._changes += self._shown != before
+        return self._changes
 
     def newest(self, *states: State) -> Seen | None:
         """The newest run in one of ``states`` (any, if none is named)."""
@@ -102,9 +98,16 @@ class RunWatch:
         return None
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return (0, 0)
-    return (stat.st_size, stat.st_mtime_ns)
+def _known(folder: Path) -> Known[Seen]:
+    # Imported here because the poller's thread looks only after the first frame.
+    from saetui.runs.files import signature
+    from saetui.runs.status import status
+    from saetui.runs.store import Run
+
+    run = Run(folder)
+
+    def stamp(_: Seen | None) -> dict[Hashable, Hashable]:
+        paths = (run.events_path, run.metrics_path, run.judgements_path)
+        return {path: signature(path) for path in paths}
+
+    return Known(lambda: Seen(run, status(run)), stamp, lambda seen: seen.live)

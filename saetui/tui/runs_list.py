@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Static
 
-from saetui.quantities import duration, si
+from saetui.quantities import duration, short, si
 from saetui.runs.status import RunStatus
 from saetui.runs.store import LIVE, Run
 from saetui.tui.actions import bindings
@@ -19,82 +17,66 @@ from saetui.tui.key_line import KeyLine
 from saetui.tui.log_screen import LogScreen
 from saetui.tui.marked_table import MarkedTable, mark_column
 from saetui.tui.marks import Marks
-from saetui.tui.poller import Poller
+from saetui.tui.polling_screen import INTERVAL_S, PollingScreen
 from saetui.tui.run_messages import (
     CurvesRequested,
     JudgeRequested,
     MonitorRequested,
     RunControlRequested,
+    ask_to_stop,
 )
-from saetui.tui.run_text import STYLES, progress_bar, state_text
+from saetui.tui.run_text import STYLES, state_text
 from saetui.tui.run_watch import RunWatch
 from saetui.tui.widgets.canvas import Symbols
-from saetui.tui.widgets.confirm import Confirm
 from saetui.tui.widgets.table import Column, Table
-
-INTERVAL_S = 1.0
-
-
-class RunsLooked(Message):
-    def __init__(self, runs: list[RunStatus] | Exception) -> None:
-        super().__init__()
-        self.runs = runs
-
-    def can_replace(self, message: Message) -> bool:
-        return isinstance(message, RunsLooked)
 
 
 def columns(symbols: Symbols, marks: Marks) -> list[Column[RunStatus]]:
-    """What the list shows of a run; on a narrow screen the least needed columns go first."""
+    """What runs are compared by, what matters most first; on a narrow screen the rest goes, the last first.
+    Losses compare only between runs of one loss function and L1 coefficient: the FVU goes before them."""
 
-    def progress(run: RunStatus) -> str:
-        if run.ahead is not None:
-            return f"{run.ahead} ahead" if run.ahead else "next"
-        if run.progress is None:
-            return ""
-        full, rest = progress_bar(run.progress, 5, symbols)
-        return f"{full}{rest} {run.progress * 100:3.0f} %"
-
-    def number(name: str) -> Column[RunStatus]:
-        titles = {"loss": "loss", "fvu": "FVU", "l0": "L0", "tokens_per_s": "tok/s"}
-        drops = {"loss": 3, "fvu": 6, "l0": 7, "tokens_per_s": 2}
-
+    def number(title: str, value: Callable[[RunStatus], float | None], drop: int = 0) -> Column[RunStatus]:
         def text(run: RunStatus) -> str:
-            value = getattr(run, name)
-            return "" if value is None else si(value)
+            return "" if (known := value(run)) is None else si(known)
 
-        return Column(
-            titles[name], text, 6, sort=lambda run: getattr(run, name), right=True, drop=drops[name]
-        )
+        return Column(title, text, 5, sort=value, right=True, drop=drop)
 
     return [
         mark_column(marks, symbols, lambda r: r.id),
         Column("state", lambda r: state_text(r.state, symbols), 10, lambda r: r.state, style=_style),
         Column("run", lambda r: r.id, 18, lambda r: (r.created, r.id)),
-        Column("progress", progress, 11, lambda r: r.progress),
-        number("loss"),
-        number("fvu"),
-        number("l0"),
-        number("tokens_per_s"),
-        Column(
-            "ETA",
-            lambda r: duration(r.eta_s) if r.eta_s is not None else "",
-            6,
-            lambda r: r.eta_s,
-            right=True,
-        ),
         Column("verdict", lambda r: r.verdict or "", 8, lambda r: r.verdict),
-        Column("kind", lambda r: r.kind, 5, lambda r: r.kind, drop=5),
-        Column("model", lambda r: r.model, 9, lambda r: r.model, drop=8),
-        Column("recipe", lambda r: r.message or r.note or r.summary, 12, grow=True, drop=4),
+        number("FVU", lambda r: r.fvu),
+        number("L0", lambda r: r.l0),
+        Column("tokens", _tokens, 9, lambda r: r.tokens),
+        Column("ETA", _eta, 7, lambda r: r.eta_s, right=True),
+        number("loss", lambda r: r.loss, drop=2),
+        Column("kind", lambda r: r.kind, 5, lambda r: r.kind, drop=3),
+        number("tok/s", lambda r: r.tokens_per_s, drop=4),
+        Column("model", lambda r: r.model, 9, lambda r: r.model, drop=5),
+        Column("recipe", lambda r: r.message or r.note or r.summary, 19, grow=True, drop=1, wish=39),
     ]
+
+
+def _tokens(run: RunStatus) -> str:
+    """Those trained on, and what share of all where some are left."""
+    if not run.tokens:
+        return ""
+    done = run.progress
+    return f"{short(run.tokens):>5}" + (f" {done:3.0%}" if done is not None and done < 1 else "")
+
+
+def _eta(run: RunStatus) -> str:
+    if run.ahead is not None:
+        return f"{run.ahead} ahead" if run.ahead else "next"
+    return "" if run.eta_s is None else duration(run.eta_s)
 
 
 def _style(run: RunStatus) -> str:
     return STYLES.get(run.state, "idle")
 
 
-class RunsScreen(Screen[None]):
+class RunsScreen(PollingScreen[list[RunStatus]]):
     """The list of runs. Closing it, or saetui, leaves them alone."""
 
     BINDINGS: ClassVar = [*bindings("runs"), Binding("enter", "open", "Monitor")]
@@ -102,21 +84,22 @@ class RunsScreen(Screen[None]):
 
     def __init__(
         self,
-        root: Path,
+        watch: RunWatch,
         symbols: Symbols = "braille",
         interval: float = INTERVAL_S,
         marks: Marks | None = None,
     ) -> None:
-        super().__init__()
-        self.root = root
+        super().__init__(interval)
+        self.root = watch.root
         self.marks = Marks() if marks is None else marks
         self.symbols: Symbols = symbols
-        self._watch = RunWatch(root)
-        self._poller = Poller(self._look, lambda runs: self.post_message(RunsLooked(runs)), interval)
+        self._watch = watch
+        self._changes = 0
 
-    def _look(self) -> list[RunStatus] | None:
-        """In the poller's thread: all runs, newest first; None where nothing has changed."""
-        return [seen.status for seen in self._watch.runs] if self._watch.poll() else None
+    def look(self) -> list[RunStatus] | None:
+        """All runs, newest first."""
+        changes, self._changes = self._changes, self._watch.poll()
+        return None if changes == self._changes else [seen.status for seen in self._watch.runs]
 
     def compose(self) -> ComposeResult:
         yield Static("reading …", id="runs-title", markup=False)
@@ -133,31 +116,17 @@ class RunsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()
-        self._poller.start()
-
-    def on_unmount(self) -> None:
-        self._poller.close()
-
-    def on_screen_suspend(self) -> None:
-        self._poller.suspend()
 
     def on_screen_resume(self) -> None:
-        self._poller.resume()
         self.query_one(MarkedTable).redraw_cells()  # another screen may have changed the marks
 
-    def on_runs_looked(self, message: RunsLooked) -> None:
-        runs = message.runs
-        if isinstance(runs, Exception):
-            raise runs
-        live = sum(run.state == "running" for run in runs)
-        queued = sum(run.state == "queued" for run in runs)
-        counts = [f"{len(runs)} runs", f"{live} running"] + ([f"{queued} queued"] if queued else [])
-        title = f"Runs   {', '.join(counts)}   {self.root}"
+    def show(self, found: list[RunStatus]) -> None:
+        live = sum(run.state == "running" for run in found)
+        queued = sum(run.state == "queued" for run in found)
+        counts = [f"{len(found)} runs", f"{live} running"] + ([f"{queued} queued"] if queued else [])
         with self.app.batch_update():
-            shown = self.query_one("#runs-title", Static)
-            if str(shown.content) != title:
-                shown.update(title)
-            self.query_one(Table).fill(runs)
+            self.say("#runs-title", f"Runs   {', '.join(counts)}   {self.root}")
+            self.query_one(Table).fill(found)
             self._describe(self.query_one(Table).highlighted)
 
     def on_table_highlighted(self, message: Table.Highlighted) -> None:
@@ -170,11 +139,10 @@ class RunsScreen(Screen[None]):
         """The line under the list: what the columns had no room for."""
         line = ""
         if run:
-            parts = [f"feature {run.target} of {run.model}", run.summary, run.note, run.message or ""]
+            done = "" if run.progress is None else f"{run.progress:.0%} of {short(run.tokens_total)} tokens"
+            parts = [run.message or "", f"feature {run.target} of {run.model}", run.summary, done, run.note]
             line = " · ".join(part for part in parts if part)
-        shown = self.query_one("#run-line", Static)
-        if str(shown.content) != line:
-            shown.update(line)
+        self.say("#run-line", line)
 
     def _run(self, row: RunStatus) -> Run:
         return Run(self.root / row.id)
@@ -200,13 +168,7 @@ class RunsScreen(Screen[None]):
             # Nothing to confirm: the application says why not.
             self._control("stop")
             return
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self.post_message(RunControlRequested(run, "stop"))
-
-        question = f"Stop {run.id}? It saves a checkpoint first, so that it can be resumed."
-        self.app.push_screen(Confirm(question, "stop it"), answered)
+        ask_to_stop(self, run)
 
     def action_judge_listed(self) -> None:
         if run := self.highlighted:
@@ -219,10 +181,7 @@ class RunsScreen(Screen[None]):
     def action_mark_listed(self) -> None:
         table = self.query_one(MarkedTable)
         if row := table.highlighted:
-            if not self.marks.toggle(row.id):
-                self.notify(f"{self.marks.MOST} runs are marked: more cannot be told apart")
-            table.redraw_cells()
-            table.action_move(1)
+            table.toggle(self.marks, row.id)
 
     def action_curves_listed(self) -> None:
         """Of the marked runs; of the one under the cursor where none is."""

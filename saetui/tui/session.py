@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Contexts,
         Findings,
         Firings,
+        Kept,
         Lens,
         Neighbour,
         Pair,
@@ -80,6 +81,8 @@ class Session:
         self.setup = setup
         self.world: World | None = world(setup.model) if setup.model in WORLDS else None
         self.opened: Opened | None = None
+        self.narrow_features = self.world.narrow_features if self.world and not setup.sae else None
+        """Features of the narrow SAE, also before it is open where that is known."""
         self.state = EngineState(Phase.LOADING, "starting the engine …")
         self.encoders: dict[str, EncoderInfo] = {}
         self.indexed: dict[str, float] = {}
@@ -110,13 +113,14 @@ class Session:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Features of every open encoder, by name; empty while the engine has not opened any."""
-        return {name: info.d_sae for name, info in self.encoders.items()}
+        """Features of every encoder that is open, by name, and of the narrow one where they are known."""
+        known = {} if self.narrow_features is None else {NARROW: self.narrow_features}
+        return known | {name: info.d_sae for name, info in self.encoders.items()}
 
     def size(self, sae: str) -> int | None:
-        """Features of an encoder, where it is open."""
+        """Features of an encoder, where it is open or the narrow one's are known all the same."""
         info = self.encoders.get(self._names.get(sae, sae))
-        return info.d_sae if info else None
+        return info.d_sae if info else self.narrow_features if sae == NARROW else None
 
     def title(self, sae: str) -> str:
         """What a person calls an encoder."""
@@ -189,7 +193,11 @@ class Session:
         """Starts the engine and opens the setup; how it went is in ``state``."""
         if self._engine is None:
             self._engine = self._connect(self._notice, self._died)
+        try:
             await self._engine.start()
+        except OSError as error:  # no place for its log, no memory for a process
+            self._say(Phase.DIED, f"the engine cannot be started: {error}; ctrl+r tries again")
+            return
         await self._open()
 
     async def restart(self) -> None:
@@ -197,12 +205,8 @@ class Session:
         self.opened = None
         self.encoders, self.indexed = {}, {}
         self._say(Phase.LOADING, "starting the engine again …")
-        if self._engine is None:
-            await self.start()
-            return
-        await self._engine.close()
-        await self._engine.start()
-        await self._open()
+        await self.close()
+        await self.start()
 
     async def close(self) -> None:
         if self._engine is not None:
@@ -221,6 +225,7 @@ class Session:
             return
         self.opened = opened
         self.encoders[NARROW] = opened.narrow
+        self.narrow_features = opened.narrow.d_sae
         self._ready()
 
     def _opening(self, message: dict[str, Any]) -> None:
@@ -294,6 +299,10 @@ class Session:
         return await self._ask_of(
             selected.sae, "contexts", feature=selected.feature, before=before, after=after
         )
+
+    async def kept(self, feature: int, threshold: float) -> Kept:
+        """What a filter by a feature of the narrow SAE keeps, of the text that is read so far."""
+        return await self._ask("kept", feature=feature, threshold=threshold)
 
     async def find(self, sae: str, text: str, by: str | None = None) -> Findings:
         """Features of an encoder that fire on ``text`` or boost it."""

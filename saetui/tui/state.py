@@ -22,6 +22,8 @@ class State:
     sae: str = ""
     """Which SAE the feature belongs to, as the engine names it; empty: the narrow one."""
     feature: int | None = None
+    features: int | None = None
+    """Of the narrow SAE, when it was last open: one can go through them before the engine has opened it."""
     prompt: str = ""
     pane: int = 1
     zoomed: bool = False

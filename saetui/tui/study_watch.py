@@ -13,6 +13,7 @@ from saetui.studies.report import ReportReader, run_files
 from saetui.studies.results import StudyReport
 from saetui.studies.status import StudyStatus, study_status
 from saetui.studies.store import FOLDER, Study, list_studies
+from saetui.tui.known import Known
 
 
 @dataclass(frozen=True)
@@ -38,31 +39,30 @@ class SeenStudy:
         return sum(bool(cell.success) for cell in self.report.cells)
 
 
-class _Watched:
-    """One study, and the stamps of all files that it is read from."""
+@dataclass(frozen=True)
+class SeenStudies:
+    """``problems``: a line for each study that cannot be read."""
 
-    def __init__(self, study: Study) -> None:
-        self._reader = ReportReader(study)
-        self._stamp: Hashable = None
-        self.seen: SeenStudy | None = None
+    studies: list[SeenStudy]
+    problems: list[str]
 
-    def look(self) -> None:
-        """UserError where its plan is missing or damaged."""
-        study = self._reader.study
-        stamp = self._now()
-        if self.seen and not self.seen.live and stamp == self._stamp:
-            return
+
+def _known(study: Study) -> Known[SeenStudy]:
+    """Read by ``ReportReader``. UserError where its plan is missing or damaged."""
+    reader = ReportReader(study)
+
+    def read() -> SeenStudy:
         status = study_status(study)
-        self.seen = SeenStudy(study, status, self._reader.read(status))
-        self._stamp = self._now()
+        return SeenStudy(study, status, reader.read(status))
 
-    def _now(self) -> Hashable:
-        study = self._reader.study
+    def stamp(seen: SeenStudy | None) -> dict[Hashable, Hashable]:
         paths = [study.folder / "plan.json", study.events_path]
-        for cell in self.seen.report.cells if self.seen else ():
+        for cell in seen.report.cells if seen else ():
             if cell.run:
                 paths += run_files(Run(study.runs_root / cell.run))
-        return study.alive(), *map(signature, paths)
+        return {"alive": study.alive(), **{path: signature(path) for path in paths}}
+
+    return Known(read, stamp, lambda seen: seen.live)
 
 
 class StudyWatch:
@@ -70,23 +70,21 @@ class StudyWatch:
 
     def __init__(self, root: Path, name: str = "") -> None:
         self.root, self.name = root, name
-        self._known: dict[str, _Watched] = {}
-        self._last: tuple[list[SeenStudy], list[str]] | None = None
+        self._known: dict[str, Known[SeenStudy]] = {}
+        self._last: SeenStudies | None = None
 
-    def poll(self) -> tuple[list[SeenStudy], list[str]] | None:
-        """The studies, and a line for each that cannot be read; None where nothing has changed."""
-        studies = list_studies(self.root)
-        if self.name:
-            studies = [Study(self.root / FOLDER / self.name)]
-        self._known = {s.name: self._known.get(s.name) or _Watched(s) for s in studies}
+    def poll(self) -> SeenStudies | None:
+        """None where nothing has changed. OSError where the folder cannot be read."""
+        studies = [Study(self.root / FOLDER / self.name)] if self.name else list_studies(self.root)
+        self._known = {s.name: self._known.get(s.name) or _known(s) for s in studies}
+        seen: list[SeenStudy] = []
         problems: list[str] = []
-        for watched in self._known.values():
+        for known in self._known.values():
             try:
-                watched.look()
+                seen.append(known.look())
             except (UserError, OSError) as error:
-                watched.seen = None
                 problems.append(str(error))
-        found = [w.seen for w in self._known.values() if w.seen], problems
+        found = SeenStudies(seen, problems)
         if found == self._last:
             return None
         self._last = found

@@ -12,7 +12,7 @@ from typing import Any
 
 from saetui.census import results as taken
 from saetui.engine.messages import EncoderInfo, Grafted, Opened, Status
-from saetui.errors import UsageError, UserError
+from saetui.errors import UsageError
 from saetui.features.results import (
     Child,
     Context,
@@ -22,6 +22,7 @@ from saetui.features.results import (
     Firings,
     Found,
     Interval,
+    Kept,
     Lens,
     Neighbour,
     Pair,
@@ -137,16 +138,20 @@ class FakeEngine:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.cancelled: list[str] = []
         self.gates: dict[str, asyncio.Event] = {}
-        self.errors: dict[str, UserError] = {}
+        self.errors: dict[str, Exception] = {}
         self.starts = 0
         self.complete = True
         self.measured: list[taken.FeatureCensus] = []
         """Features of the census that are stored."""
         self.fired = 2500
+        self.read = 1_000_000
+        """Tokens that a filter is counted on."""
         self.store: Callable[[str], str] = lambda sae: ""
         self.runs: dict[str, EncoderInfo] = {}
 
     async def start(self) -> None:
+        if "start" in self.errors:
+            raise self.errors["start"]
         self.starts += 1
 
     async def restart(self) -> None:
@@ -200,6 +205,11 @@ class FakeEngine:
 
     def _contexts(self, sae: str, feature: int, before: int, after: int) -> Contexts:
         return contexts(sae, feature, self.complete)
+
+    def _kept(self, feature: int, threshold: float) -> Kept:
+        """A row has 20 tokens; nothing fires above 9."""
+        share = 0.012 * max(0.0, 1 - threshold / 9)
+        return Kept(self.read, share, min(1.0, 20 * share))
 
     def _find(self, text: str, sae: str, by: str | None = None) -> Findings:
         """``-`` is what 240 fires on and 31 boosts; nothing else is known."""

@@ -15,6 +15,7 @@ from saetui import settings
 from saetui.errors import UserError
 from saetui.features.results import Contexts, PromptProbe
 from saetui.tui.monitor import MonitorScreen
+from saetui.tui.run_watch import RunWatch
 from saetui.tui.runs_list import RunsScreen
 from saetui.tui.screens.help import HelpScreen
 from saetui.tui.screens.review import ReviewScreen
@@ -98,7 +99,7 @@ async def test_snapshots_of_runs_without_data(tmp_path: Path, size: Size) -> Non
     async with Host(MonitorScreen(fake.run, interval=0.02)).run_test(size=size) as pilot:
         await until(pilot, lambda: "✗ failed" in screen_text(pilot.app))
         assert str(SAID) in screen_text(pilot.app)
-    async with Host(RunsScreen(tmp_path / "none", interval=0.02)).run_test(size=size) as pilot:
+    async with Host(RunsScreen(RunWatch(tmp_path / "none"), interval=0.02)).run_test(size=size) as pilot:
         await until(pilot, lambda: "no runs yet" in screen_text(pilot.app))
 
 
@@ -116,7 +117,7 @@ async def test_where_one_is_can_be_read() -> None:
 
 async def test_states_of_runs_differ_in_words_and_signs(tmp_path: Path) -> None:
     several_runs(tmp_path)
-    async with Host(RunsScreen(tmp_path, interval=0.02)).run_test(size=(80, 24)) as pilot:
+    async with Host(RunsScreen(RunWatch(tmp_path), interval=0.02)).run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: "queued" in screen_text(pilot.app))
         text = screen_text(pilot.app)
         for state in ("✓ finished", "■ stopped", "✗ failed", "✗ crashed", "▶ running", "◌ queued"):

@@ -9,6 +9,7 @@ from saetui.tui.curves_screen import CurvesScreen
 from saetui.tui.marks import Marks
 from saetui.tui.run_follower import RunFollower
 from saetui.tui.run_messages import CurvesRequested, MonitorRequested
+from saetui.tui.run_watch import RunWatch
 from saetui.tui.runs_list import RunsScreen
 from saetui.tui.widgets.line_plot import LinePlot
 from saetui.tui.widgets.palette import MARKERS
@@ -178,12 +179,15 @@ async def test_a_live_run_grows_and_a_damaged_one_is_named(tmp_path):
         await until(pilot, lambda: "manifest.json" in screen_text(pilot.app))
         fake.metric(tokens=1_200_000, step=300, loss=math.nan)
         await until(pilot, lambda: "1 NaN!" in screen_text(pilot.app))
+        assert len(pilot.app._notifications) == 1, "once, though the other run goes on"
 
 
 async def test_marked_in_the_runs_list(tmp_path):
     several_runs(tmp_path)
     marks = Marks()
-    async with Host(RunsScreen(tmp_path, interval=0.02, marks=marks)).run_test(size=(80, 24)) as pilot:
+    async with Host(RunsScreen(RunWatch(tmp_path), interval=0.02, marks=marks)).run_test(
+        size=(80, 24)
+    ) as pilot:
         await until(pilot, lambda: "queued" in screen_text(pilot.app))
         await pilot.press("down", "space", "space", "o")
         await until(pilot, lambda: any(isinstance(m, CurvesRequested) for m in pilot.app.seen))
@@ -196,7 +200,9 @@ async def test_marked_in_the_runs_list(tmp_path):
 async def test_the_curves_of_the_run_under_the_cursor(tmp_path):
     several_runs(tmp_path)
     marks = Marks()
-    async with Host(RunsScreen(tmp_path, interval=0.02, marks=marks)).run_test(size=(80, 24)) as pilot:
+    async with Host(RunsScreen(RunWatch(tmp_path), interval=0.02, marks=marks)).run_test(
+        size=(80, 24)
+    ) as pilot:
         await until(pilot, lambda: "queued" in screen_text(pilot.app))
         await pilot.press("down", "o")
         assert marks.runs == ["1122-1403-f240-k7q"]

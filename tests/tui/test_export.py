@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from saetui import settings
 from saetui.cli import cli
@@ -17,6 +18,7 @@ from saetui.tui.exporting import write_new
 from saetui.tui.screens.export import ExportScreen
 from saetui.tui.screens.find import FindScreen
 from tests.tui.bench import Bench, bench, finished_graft
+from tests.tui.fabricate_study import half_done
 from tests.tui.snapshot import check_snapshot, screen_text
 
 
@@ -86,6 +88,40 @@ async def test_every_view_names_a_command_that_the_shell_takes() -> None:
             command = cli.get_command(click.Context(cli), name)
             assert command is not None
             command.make_context(name, arguments)  # a UsageError where an option is not known
+
+
+async def test_the_commands_of_runs_curves_and_studies_say_what_the_screens_say() -> None:
+    """They do not only parse: they read the same files."""
+    half_done(settings.runs_root())
+    said: dict[str, list[str]] = {}
+    async with bench(size=(160, 40)) as it:
+        for name, key, shown in (
+            ("runs", "r", "1 running"),
+            ("marked", "space", "1 running"),
+            ("curves", "o", "tokens"),
+            ("runs again", "escape", "1 running"),
+            ("workbench", "escape", "feature 0"),
+            ("studies", "S", "1 begun"),
+            ("study", "enter", "2 of 6 finished"),
+            ("over seeds", "t", "1 of 2"),
+        ):
+            await it.press(key)
+            await it.wait_for(lambda shown=shown: shown in screen_text(it.app))
+            await it.press("C")
+            said[name] = copied()
+    run = "1122-1403-f240-ddd"
+    assert said["runs"] == ["saetui runs"] and said["curves"] == [f"saetui export {run} --format csv"]
+    assert said["studies"] == ["saetui study list"]
+    assert said["study"] == said["over seeds"] == ["saetui study report reliable"]
+    for name, words in {
+        "runs": (run, "running"),
+        "curves": ("tokens", "fvu", "l0"),
+        "studies": ("reliable", "2 of 6 finished", "seed-table"),
+        "study": ("narrow · filtered", "1 of 2"),
+    }.items():
+        answer = CliRunner().invoke(cli, shlex.split(said[name][0])[1:])
+        assert answer.exit_code == 0, answer.output
+        assert all(word in answer.output for word in words), (name, answer.output)
 
 
 async def test_a_feature_of_a_run_is_named_by_the_run() -> None:

@@ -14,6 +14,7 @@ from saetui.setup import Setup
 from saetui.tui.app import Workbench
 from saetui.tui.log_screen import LogScreen
 from saetui.tui.monitor import MonitorScreen
+from saetui.tui.run_watch import RunWatch
 from saetui.tui.runs_list import RunsScreen
 from tests.tui.fabricate import FakeRun
 from tests.tui.fake_engine import FakeEngine
@@ -64,7 +65,7 @@ async def test_an_answer_between_the_end_of_a_panes_widgets_and_its_own(
 async def test_a_look_at_files_that_comes_back_after_its_screen_has_gone(kind: Any, tmp_path: Path) -> None:
     run = FakeRun(tmp_path).begin().train(1_000_000).finish().run
     run.log_path.write_text("a line\n")
-    screen = kind({MonitorScreen: run, RunsScreen: tmp_path, LogScreen: run.log_path}[kind])
+    screen = kind({MonitorScreen: run, RunsScreen: RunWatch(tmp_path), LogScreen: run.log_path}[kind])
     poller = screen._poller
     read, deliver = poller._read, poller._deliver
 

@@ -4,11 +4,13 @@ import time
 
 import pytest
 
+from saetui.tui.marks import Marks
 from saetui.tui.monitor import MonitorScreen
 from saetui.tui.run_follower import RunFollower
 from saetui.tui.run_messages import JudgeRequested, RunControlRequested
 from saetui.tui.widgets.confirm import Confirm
 from saetui.tui.widgets.line_plot import LinePlot
+from saetui.tui.widgets.palette import MARKERS
 from tests.tui.fabricate import FakeRun, several_runs
 from tests.tui.host import Host, until
 from tests.tui.snapshot import check_snapshot, screen_text
@@ -186,6 +188,9 @@ async def test_overlay_and_neighbouring_runs(tmp_path):
         await until(pilot, lambda: "abc" in screen_text(pilot.app))
         legend = screen_text(pilot.app).split("\n")[2]
         assert "k7q" in legend and "abc" in legend and "mse" not in legend
+        await pilot.press("o", "end", "space", "enter")  # and away again
+        await until(pilot, lambda: "mse" in screen_text(pilot.app))
+        assert not pilot.app.content.marks.runs
         await pilot.press("left_square_bracket")
         await shown(pilot, "crashed")
         await pilot.press("right_square_bracket")
@@ -193,6 +198,46 @@ async def test_overlay_and_neighbouring_runs(tmp_path):
         await pilot.press("right_square_bracket")
         await shown(pilot, "queued")
         assert "next" in screen_text(pilot.app) or "ahead" in screen_text(pilot.app)
+
+
+async def test_a_run_has_one_colour_and_sign_in_the_list_its_monitor_and_the_curves(tmp_path):
+    fakes = several_runs(tmp_path)
+    own, first, last = (fake.run.id for fake in (fakes[4], fakes[0], fakes[1]))
+    marks = Marks()
+    marks.toggle(first)
+    screen = MonitorScreen(fakes[4].run, interval=0.02, marks=marks)
+    async with Host(screen).run_test(size=(120, 40)) as pilot:
+        await shown(pilot)
+        await pilot.press("o")
+        # What the list of runs has marked is chosen already.
+        await until(pilot, lambda: f"{sign(marks, first)}  {first}" in screen_text(pilot.app))
+        await pilot.press("end", "up", "space", "enter")
+        await until(pilot, lambda: "abc" in screen_text(pilot.app).split("\n")[2])
+        legend = screen_text(pilot.app).split("\n")[2]
+        assert set(marks.runs) == {first, last, own}
+        assert all(f"{sign(marks, run)}{run[-3:]}" in legend for run in marks.runs)
+        (plot,) = screen.query("#plot-loss")
+        assert {t.label: t.colour for t in plot.model.traces} == {
+            run[-3:]: marks.colour(run) for run in marks.runs
+        }
+        # The mark is taken away elsewhere: the run goes from the plots with it.
+        marks.toggle(last)
+        await pilot.app.push_screen(Confirm("?"))
+        await pilot.press("n")
+        await until(pilot, lambda: "def" not in screen_text(pilot.app).split("\n")[2])
+        assert [run.id for run in screen._looker.laid_over] == [first]
+
+
+def sign(marks, run):
+    return MARKERS["braille"][marks.colour(run)]
+
+
+def test_a_run_that_must_be_marked_takes_the_last_mark_where_none_is_left():
+    marks = Marks()
+    for k in range(Marks.MOST):
+        marks.toggle(f"run {k}")
+    marks.ensure("own")
+    assert marks.runs == [*(f"run {k}" for k in range(Marks.MOST - 1)), "own"]
 
 
 async def test_log_file(tmp_path):

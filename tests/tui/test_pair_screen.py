@@ -9,8 +9,8 @@ from saetui.tui.screens.pair import PairScreen
 from saetui.tui.selection import Selected
 from saetui.tui.session import NARROW
 from saetui.tui.widgets.table import Table
+from tests.tui.bench import bench
 from tests.tui.snapshot import check_snapshot, screen_text
-from tests.tui.test_workbench import bench
 
 
 async def test_a_child_beside_its_target() -> None:

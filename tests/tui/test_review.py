@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from typing import Any
+
+import pytest
 
 from saetui.errors import UserError
 from saetui.features.results import TokenLogit
 from saetui.split.found import found_judgement
 from saetui.split.report import SplitReport, SplitThresholds, Spread
-from saetui.split.review import read_review, store_judgement
+from saetui.split.review import read_review, store_answers, store_judgement
 from saetui.split.verdict import CriterionResult, Evidence
 from saetui.tui.screens.review import ReviewScreen
 from tests.tui.bench import Bench, bench, finished_graft
@@ -97,6 +101,46 @@ async def test_a_note_is_kept_before_there_is_an_answer_and_after_it_is_taken_ba
         assert "note: word pieces" in screen_text(it.app) and "0/12" in it.line("#progress")
     review = read_review(run.folder)
     assert review.notes == {("count", 1): "word pieces"} and not review.answers
+
+
+async def test_the_rest_of_a_child_is_accepted_with_one_key_but_for_what_is_close() -> None:
+    run = finished_graft(NAMES[0]).run
+    found = judgement("x")
+    found.children[0].criteria[1] = CriterionResult(2, 0.5, 0.5, True, Evidence("10 of 20 follow"))
+    store_judgement(run.folder, found)
+    async with bench() as it:
+        await waiting(it)
+        await it.press("V", "A")
+        assert "3/12" in it.line("#progress") and "close to its limit" in screen_text(it.app)
+        await it.press("A")
+        assert "answer it by itself" in list(it.app._notifications)[-1].message
+        await it.press("n", "A")
+        assert "8/12" in it.line("#progress")
+        await it.press("u")  # one key, and what it answered, at a time
+        assert "4/12" in it.line("#progress")
+        await it.press("u", "y", "A", "A")
+        assert "done: 2 of 3 children" in it.line("#progress")  # the judge lets a criterion of "number" fail
+    answers = read_review(run.folder).answers
+    assert len(answers) == 12 and answers["number", 3].verdict is False and answers["count", 2].verdict
+
+
+async def test_an_answer_waits_for_the_disk_and_the_screen_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = finished_graft(NAMES[0]).run
+    writers: list[threading.Thread] = []
+
+    def store(*args: Any) -> None:
+        writers.append(threading.current_thread())
+        store_answers(*args)
+
+    monkeypatch.setattr("saetui.tui.screens.review.store_answers", store)
+    async with bench() as it:
+        await waiting(it)
+        await it.press("V")
+        await it.pilot.press(*"ynay")  # typed ahead: answered in order
+        await it.settle()
+        assert "4/12" in it.line("#progress")
+    assert len(writers) == 4 and threading.main_thread() not in writers
+    assert [a.verdict for a in read_review(run.folder).answers.values()] == [True, False, True, True]
 
 
 def test_a_number_within_a_tenth_of_its_limit_is_close() -> None:

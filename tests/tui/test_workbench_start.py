@@ -105,23 +105,23 @@ class Osc52:
         self.text = text
 
 
-def test_copying_says_which_way_it_went(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_copying_says_which_way_it_went(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     terminal, path = Osc52(), settings.state_root() / "clipboard.txt"
     monkeypatch.delenv("TMUX", raising=False)
-    assert "OSC 52" in copy(terminal, "multi-") and terminal.text == "multi-"
+    assert "OSC 52" in await copy(terminal, "multi-") and terminal.text == "multi-"
     assert path.read_text() == "multi-"
-    assert "too long" in copy(terminal, "x" * 60_000) and len(path.read_text()) == 60_000
+    assert "too long" in await copy(terminal, "x" * 60_000) and len(path.read_text()) == 60_000
     tmux = tmp_path / "tmux"
     tmux.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments; cat > {tmp_path}/buffer\n')
     tmux.chmod(0o755)
     monkeypatch.setenv("TMUX", "/tmp/socket,1,0")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert "through tmux" in copy(terminal, "long-")
+    assert "through tmux" in await copy(terminal, "long-")
     assert (tmp_path / "buffer").read_text() == "long-"
     assert (tmp_path / "arguments").read_text() == "load-buffer -w -\n"
 
 
-def test_a_full_disk_and_a_dead_tmux_do_no_harm_to_copying(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_and_a_dead_tmux_do_no_harm_to_copying(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Osc52()
     monkeypatch.setenv("TMUX", "/tmp/nowhere,1,0")
 
@@ -133,5 +133,5 @@ def test_a_full_disk_and_a_dead_tmux_do_no_harm_to_copying(monkeypatch: pytest.M
 
     monkeypatch.setattr("saetui.tui.clipboard.subprocess.run", hang)
     monkeypatch.setattr(Path, "write_bytes", full)
-    said = copy(terminal, "multi-")
+    said = await copy(terminal, "multi-")
     assert "OSC 52" in said and "No space left" in said and terminal.text == "multi-"

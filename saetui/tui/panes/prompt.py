@@ -11,6 +11,7 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input, Static
 
+from saetui.errors import UserError
 from saetui.tui.panes.pane import Pane
 from saetui.tui.panes.pane_table import PaneTable, feature_table, without
 from saetui.tui.selection import Selected
@@ -47,11 +48,7 @@ class PromptPane(Pane):
     ]
 
     class Probed(Message):
-        """A prompt was probed, so it is worth remembering."""
-
-        def __init__(self, prompt: str) -> None:
-            super().__init__()
-            self.prompt = prompt
+        """A prompt was probed, so it is worth remembering, and whether in one SAE or in two."""
 
     def __init__(self, session: Session, prompt: str, beside: bool, leading: bool = True) -> None:
         super().__init__(session)
@@ -81,14 +78,25 @@ class PromptPane(Pane):
     def edit(self) -> None:
         self.query_one(Input).focus()
 
-    async def toggle_beside(self) -> bool:
-        """Whether a second SAE stands beside the first now. UserError where there is no second one."""
+    def toggle_beside(self) -> None:
+        """Has a second SAE stand beside the first, which may have to be opened, or takes it away."""
+        self.run_worker(self._toggle_beside(), group="beside", exclusive=True)
+
+    async def _toggle_beside(self) -> None:
         if not self.beside and self.selected is not None:
-            await self.session.counterpart(self.selected.sae)
+            try:
+                with self.asking():
+                    await self.session.counterpart(self.selected.sae)
+            except UserError as error:
+                self.notify(str(error), severity="warning")
+                return
         self.beside = not self.beside
         self.query_one("#second-column").display = self.beside
         self.reload()
-        return self.beside
+
+    def cancel(self) -> bool:
+        self.workers.cancel_group(self, "beside")
+        return super().cancel()
 
     async def load(self, selected: Selected) -> None:
         prompt, saes = self.prompt, [selected.sae]
@@ -100,7 +108,7 @@ class PromptPane(Pane):
         ]
         self.query_one(TokenStrip).show(self._probes[0], selected.feature)
         self._show_features()
-        self.post_message(self.Probed(prompt))
+        self.post_message(self.Probed())
 
     def on_prompt_strip_token_highlighted(self, message: PromptStrip.TokenHighlighted) -> None:
         self._show_features()

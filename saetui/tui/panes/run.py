@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.message import Message
 from textual.widgets import Static
 
 from saetui.errors import UserError
 from saetui.quantities import duration, short, si
 from saetui.tui.panes.pane import Pane
 from saetui.tui.poller import Poller
+from saetui.tui.polling_screen import Looked
+from saetui.tui.run_messages import MonitorRequested
 from saetui.tui.run_watch import RunWatch
 from saetui.tui.selection import Selected
 from saetui.tui.session import Session
@@ -28,29 +29,11 @@ PLOTS = {"loss": "loss", "fvu": "FVU"}
 NONE = "no runs yet: s launches a wide split of the selected feature, g grafts it"
 
 
-class Looked(Message):
-    """From the polling thread: the run as it is now, or why it cannot be read."""
-
-    def __init__(self, found: Snapshot | Exception) -> None:
-        super().__init__()
-        self.found = found
-
-    def can_replace(self, message: Message) -> bool:
-        return isinstance(message, Looked)
-
-
 class RunPane(Pane, can_focus=True):
     NUMBER = 5
     TITLE = "run"
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "open", "Monitor", show=False)]
-
-    class Opened(Message):
-        """The person wants the whole monitor of a run."""
-
-        def __init__(self, run: Run) -> None:
-            super().__init__()
-            self.run = run
 
     def __init__(self, session: Session, watch: RunWatch, symbols: Symbols = "braille") -> None:
         super().__init__(session)
@@ -142,7 +125,7 @@ class RunPane(Pane, can_focus=True):
 
     def action_open(self) -> None:
         if run := self.run:
-            self.post_message(self.Opened(run))
+            self.post_message(MonitorRequested(run))
 
     def headless(self) -> list[str]:
         return [command("watch", self.run.id)] if self.run else []

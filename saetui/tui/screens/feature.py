@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
@@ -26,19 +25,18 @@ from saetui.tui.panes.pane import Pane
 from saetui.tui.panes.pane_grid import PaneGrid
 from saetui.tui.panes.prompt import PromptPane
 from saetui.tui.panes.run import RunPane
+from saetui.tui.run_messages import JudgeRequested
 from saetui.tui.run_watch import RunWatch
 from saetui.tui.screens.feature_lines import feature_line, first_steps, run_line
 from saetui.tui.selection import History, Selected
 from saetui.tui.session import NARROW, Phase, Session
-from saetui.tui.splits import Kind, first_recipes, start_run
+from saetui.tui.splitting import Splitting
 from saetui.tui.state import State, StateFile
 from saetui.visible import visible
 
 if TYPE_CHECKING:
-    from saetui.features.results import Contexts
     from saetui.runs.store import Run
-    from saetui.split.recipe import SplitRecipe
-    from saetui.tui.app import Workbench
+    from saetui.split.recipe import GraftRecipe
     from saetui.tui.screens.census import Chosen
     from saetui.tui.widgets.canvas import Symbols
 
@@ -64,6 +62,8 @@ class FeatureScreen(Screen[None]):
         self._memory = memory
         self._marks = marks
         self.state: State = memory.load()
+        if session.narrow_features is None:
+            session.narrow_features = self.state.features
         self.history = History()
         self.just_ended: Run | None = None
         """The run whose end was the last one told, until it is judged."""
@@ -74,6 +74,7 @@ class FeatureScreen(Screen[None]):
         self.lens = LensPane(session)
         self.children_pane = ChildrenPane(session, watch)
         self.run_pane = RunPane(session, watch, symbols)
+        self.splitting = Splitting(self, session, watch, self.show_graft, self.show_launched)
         self.grid = PaneGrid(
             ((self.prompt, self.contexts), (self.lens, self.children_pane), (self.run_pane,)),
             self.state.pane,
@@ -103,10 +104,6 @@ class FeatureScreen(Screen[None]):
     @property
     def panes(self) -> tuple[Pane, ...]:
         return self.grid.panes
-
-    @property
-    def workbench(self) -> Workbench:
-        return cast("Workbench", self.app)
 
     # -- the selected feature
 
@@ -155,9 +152,11 @@ class FeatureScreen(Screen[None]):
         self._neighbouring(-1)
 
     def _neighbouring(self, by: int) -> None:
-        size = self.session.size(self.selected.sae)
-        if size:
-            self.select(Selected(self.selected.sae, (self.selected.feature + by) % size))
+        selected = self.selected
+        if size := self.session.size(selected.sae):
+            self.select(Selected(selected.sae, (selected.feature + by) % size))
+        else:
+            self.notify(f"how many features it has is not known yet: {self.session.state.line}")
 
     def action_target(self) -> None:
         self.select(Selected(NARROW, self.session.target))
@@ -191,28 +190,29 @@ class FeatureScreen(Screen[None]):
     def mark(self) -> Mark:
         return self._marks.of(self.session.place(self.selected.sae) or "", self.selected.feature)
 
-    def action_bookmark(self) -> None:
+    async def action_bookmark(self) -> None:
         on = not self.mark.bookmarked
-        self._keep(lambda sae, feature: self._marks.bookmark(sae, feature, on))
+        await self._keep(lambda sae, feature: self._marks.bookmark(sae, feature, on))
 
     def action_note_feature(self) -> None:
         from saetui.tui.screens.line_input import LineInput
 
         selected = self.selected
 
-        def keep(note: str | None) -> None:
+        async def keep(note: str | None) -> None:
             if note is not None and selected == self.selected:
-                self._keep(lambda sae, feature: self._marks.note(sae, feature, note))
+                await self._keep(lambda sae, feature: self._marks.note(sae, feature, note))
 
         title = f"Note on feature {selected.feature} of {self.session.title(selected.sae)}"
         self.app.push_screen(LineInput(title, self.mark.note), keep)
 
-    def _keep(self, write: Callable[[str, int], None]) -> None:
+    async def _keep(self, write: Callable[[str, int], None]) -> None:
+        """In a thread, as it waits for the disk; the next key waits for it, and nothing else does."""
         if (place := self.session.place(self.selected.sae)) is None:
             self.notify("this graft is no run yet, so that nothing can be kept of it", severity="warning")
             return
         try:
-            write(place, self.selected.feature)
+            await asyncio.to_thread(write, place, self.selected.feature)
         except OSError as error:
             self.notify(f"not kept: {self._marks.path}: {error.strerror}", severity="error")
         self.show_bar()
@@ -228,14 +228,11 @@ class FeatureScreen(Screen[None]):
         self.action_pane(1)
         self.prompt.edit()
 
-    def on_prompt_pane_probed(self, message: PromptPane.Probed) -> None:
-        self.remember(prompt=message.prompt)
+    def on_prompt_pane_probed(self) -> None:
+        self.remember(prompt=self.prompt.prompt, beside=self.prompt.beside)
 
-    async def action_beside(self) -> None:
-        try:
-            self.remember(beside=await self.prompt.toggle_beside())
-        except UserError as error:
-            self.notify(str(error), severity="warning")
+    def action_beside(self) -> None:
+        self.prompt.toggle_beside()
 
     def action_lead(self) -> None:
         self.prompt.leading = not self.prompt.leading
@@ -266,63 +263,6 @@ class FeatureScreen(Screen[None]):
             return
         self.app.push_screen(PairScreen(self.session, visited[1], visited[0], self._symbols))
 
-    def action_graft(self) -> None:
-        if (recipes := self._recipes("graft")) is not None:
-            self._graft(recipes[0])
-
-    def take_up(self, chosen: Chosen) -> None:
-        """Goes to a feature of the census, and does with it what was chosen there."""
-        selected = Selected(NARROW, chosen.feature)
-        self.select(selected)
-        if chosen.what == "look":
-            if chosen.recipe is not None:
-                self.action_pane(4)
-                self.children_pane.graft(chosen.recipe, keep=False)
-        else:
-            self.run_worker(self._split_known(selected, chosen.what), group="take-up", exclusive=True)
-
-    async def _split_known(self, selected: Selected, kind: Kind) -> None:
-        """A graft, or the form of a split, once it is known how strongly the feature fires."""
-        try:
-            known = await self.session.contexts(selected)
-            recipes = first_recipes(self.session, selected, known, kind)
-        except UserError as error:
-            self.notify(str(error), severity="warning")
-            return
-        if kind == "graft":
-            self._graft(recipes[0])
-        else:
-            self._fill_in(recipes, known, self._launch)
-
-    def action_graft_form(self) -> None:
-        self._form("graft", self._graft)
-
-    def _graft(self, recipe: Any) -> None:
-        if recipe is not None:
-            self.action_pane(4)
-            self.children_pane.graft(recipe)
-
-    def _recipes(self, kind: Kind) -> tuple[Any, Any] | None:
-        """The recipe to begin with for the selected feature, and what the command would take by itself."""
-        try:
-            return first_recipes(self.session, self.selected, self.contexts.known_for(self.selected), kind)
-        except UserError as error:
-            self.notify(str(error), severity="warning")
-            return None
-
-    def _form(self, kind: Kind, launch: Callable[[Any], None]) -> None:
-        if (recipes := self._recipes(kind)) is not None:
-            self._fill_in(recipes, self.contexts.known_for(self.selected), launch)
-
-    def _fill_in(
-        self, recipes: tuple[Any, Any], known: Contexts | None, launch: Callable[[Any], None]
-    ) -> None:
-        from saetui.tui.screens.launch import LaunchScreen
-
-        pace = cache(partial(self._watch.pace, self.session.made))  # the form asks at every key
-        d_in = self.session.opened.d_in if self.session.opened else None
-        self.app.push_screen(LaunchScreen(self.session.setup, *recipes, known, pace, d_in), launch)
-
     def on_contexts_pane_known(self) -> None:
         self.show_bar()
 
@@ -339,11 +279,11 @@ class FeatureScreen(Screen[None]):
         elif not self.contexts.hide_crosshair():
             self.grid.active_pane.focus_main()
 
-    def action_copy(self) -> None:
+    async def action_copy(self) -> None:
         from saetui.tui.clipboard import copy
 
         if text := self.grid.active_pane.as_text():
-            self.notify(copy(self.app, text))
+            self.notify(await copy(self.app, text))
         else:
             self.notify("nothing to copy here yet")
 
@@ -365,23 +305,37 @@ class FeatureScreen(Screen[None]):
         self.remember(pane=self.grid.active, zoomed=self.grid.zoomed)
         self.show_hint()
 
-    # -- runs
+    # -- splitting
+
+    def action_graft(self) -> None:
+        self.splitting.graft(self.selected, self.contexts.known_for(self.selected))
+
+    def action_graft_form(self) -> None:
+        self.splitting.form(self.selected, self.contexts.known_for(self.selected), "graft")
 
     def action_split(self) -> None:
-        self._form("split", self._launch)
+        self.splitting.form(self.selected, self.contexts.known_for(self.selected), "split")
 
-    def _launch(self, recipe: SplitRecipe | None) -> None:
-        if recipe is not None:
-            self.run_worker(self._start_run(recipe), group="launch", exclusive=True)
+    def take_up(self, chosen: Chosen) -> None:
+        """Goes to a feature of the census, and does with it what was chosen there."""
+        selected = Selected(NARROW, chosen.feature)
+        self.select(selected)
+        if chosen.what == "look":
+            if chosen.recipe is not None:
+                self.show_graft(chosen.recipe, keep=False)
+        else:
+            task = self.splitting.once_known(selected, chosen.what)
+            self.run_worker(task, group="take-up", exclusive=True)
 
-    async def _start_run(self, recipe: SplitRecipe) -> None:
-        try:
-            run = await asyncio.to_thread(start_run, self.session.setup, recipe)
-        except UserError as error:
-            self.notify(str(error), severity="error", timeout=15)
-            return
+    def show_graft(self, recipe: GraftRecipe, keep: bool = True) -> None:
+        self.action_pane(4)
+        self.children_pane.graft(recipe, keep)
+
+    def show_launched(self, run: Run) -> None:
         self.run_pane.watch_run(run)
         self.action_pane(5)
+
+    # -- runs
 
     def runs_changed(self) -> None:
         """Called by the app when a run came, went on or ended."""
@@ -392,9 +346,6 @@ class FeatureScreen(Screen[None]):
         self.query_one("#run-line", Static).update(run_line(self._watch))
         self.show_hint()
 
-    def on_run_pane_opened(self, message: RunPane.Opened) -> None:
-        self.workbench.open_monitor(message.run)
-
     def action_judge(self) -> None:
         """The run in hand: the one watched, else the one that has just ended, else the children's."""
         watched = self.run_pane.run if self.grid.active == self.run_pane.NUMBER else None
@@ -403,7 +354,7 @@ class FeatureScreen(Screen[None]):
             self.notify("nothing to judge yet: g grafts this feature, s launches a split")
             return
         self.just_ended = None
-        self.workbench.open_review(run)
+        self.post_message(JudgeRequested(run))
 
     # -- lines
 
@@ -415,6 +366,7 @@ class FeatureScreen(Screen[None]):
         line.set_class(state.phase in (Phase.DIED, Phase.REFUSED), "-error")
         line.update(state.line)
         if state.phase is Phase.READY:
+            self.remember(features=self.session.narrow_features)
             for pane in self.panes:
                 pane.freshen()
         self.show_bar()

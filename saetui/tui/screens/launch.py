@@ -22,14 +22,15 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from saetui import settings
-from saetui.errors import UsageError
-from saetui.features.results import Contexts
-from saetui.quantities import duration, percent, size
+from saetui.errors import UsageError, UserError
+from saetui.features.results import Kept
+from saetui.quantities import duration, percent, short, size
 from saetui.runs.launcher import survives_logout
 from saetui.setup import Setup
 from saetui.split.disk import activation_bytes, free_bytes, run_bytes
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.tui.actions import bindings
+from saetui.tui.session import Session
 from saetui.tui.shell_words import command as command_line
 from saetui.tui.shell_words import setup_words
 
@@ -137,25 +138,26 @@ class LaunchScreen(ModalScreen[Recipe | None]):
 
     def __init__(
         self,
-        setup: Setup,
+        session: Session,
         recipe: Recipe,
         defaults: Recipe,
-        contexts: Contexts | None,
         pace: Callable[[int], float | None],
-        d_in: int | None,
     ) -> None:
-        """``recipe``: what the form begins with. ``defaults``: what the command takes by itself.
-        ``contexts``: the target's, if they are known, for what the threshold will keep. ``pace``: tokens a
-        second of an earlier split into so many features, where there was one. ``d_in``: of the model, once it
-        is open."""
+        """``session``: says what the filter keeps. ``recipe``: what the form begins with. ``defaults``: what
+        the command takes by itself. ``pace``: tokens a second of an earlier split into so many features,
+        where there was one."""
         super().__init__()
+        self._session = session
         self._pace = pace
-        self._d_in = d_in
-        self._setup = setup
         self._defaults = defaults
         self._survival = ""
         self._free: Free | None = None
-        self._contexts = contexts
+        self._asked: tuple[int, float] | None = None
+        """Target and threshold of which it was asked last what they keep."""
+        self._kept: Kept | str = ""
+        """The last answer, or why there is none; empty: it is waited for."""
+        self._kept_above = 0.0
+        """The threshold that it is about: another may have been typed since."""
         kind = type(recipe)
         self._kind = kind
         hints = get_type_hints(kind)
@@ -177,11 +179,42 @@ class LaunchScreen(ModalScreen[Recipe | None]):
             yield Static("", id="command", markup=False)
 
     def on_mount(self) -> None:
+        self._session.listen(self.engine_changed)
         self.show_fields()
         self.summarise()
         self._fields[1].control.focus()
         if self._kind is SplitRecipe:
             self.run_worker(self._ask_machine(), group="machine")
+
+    def on_unmount(self) -> None:
+        self._session.forget(self.engine_changed)
+
+    def engine_changed(self) -> None:
+        """It is open now, or has read more text since it was asked, or has died."""
+        if self.is_running:
+            self._asked = None
+            if isinstance(self._kept, str):  # why there was none
+                self._kept = ""
+            self.summarise()
+
+    def _ask_kept(self, recipe: Recipe) -> None:
+        """Of what is typed now: an answer about what was typed before is not waited for."""
+        wanted = (recipe.target, recipe.threshold)
+        if wanted == self._asked:
+            return
+        if self._asked and wanted[0] != self._asked[0]:
+            self._kept = ""
+        self._asked = wanted
+        self.run_worker(self._know_kept(*wanted), group="kept", exclusive=True)
+
+    async def _know_kept(self, target: int, threshold: float) -> None:
+        try:
+            self._kept = await self._session.kept(target, threshold)
+        except UserError as error:
+            self._kept = str(error)
+        self._kept_above = threshold
+        if self.is_running:
+            self.summarise()
 
     async def _ask_machine(self) -> None:
         """Whether runs outlive this login, and how much disk there is: systemd, and a file system that is far
@@ -215,16 +248,19 @@ class LaunchScreen(ModalScreen[Recipe | None]):
             command.update("")
             cost.update("a value is wrong: see above")
             return
-        lines = [costs(recipe, self._contexts)]
+        lines = [costs(recipe, self._kept)]
+        if filters(recipe):
+            self._ask_kept(recipe)
+            lines.append(kept_line(recipe, self._kept, self._kept_above))
         if isinstance(recipe, SplitRecipe) and (pace := self._pace(recipe.d_sae)):
             took = duration(recipe.tokens / pace)
             lines.append(f"estimate: about {took}, by the last run with {recipe.d_sae:,} features")
-        if isinstance(recipe, SplitRecipe) and self._d_in and self._free:
-            lines.append(disk_line(recipe, self._d_in, self._free))
+        if isinstance(recipe, SplitRecipe) and self._session.opened and self._free:
+            lines.append(disk_line(recipe, self._session.opened.d_in, self._free))
         if self._survival:
             lines.append(self._survival)
         cost.update("\n".join(lines))
-        command.update(shell_command(self._setup, recipe, self._defaults))
+        command.update(shell_command(self._session.setup, recipe, self._defaults))
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """The help of the field in hand in full: its row may have had to cut it."""
@@ -259,32 +295,52 @@ class LaunchScreen(ModalScreen[Recipe | None]):
     def action_all_fields(self) -> None:
         self.everything = not self.everything
 
-    def action_copy_command(self) -> None:
+    async def action_copy_command(self) -> None:
         if (recipe := self.recipe()) is not None:
             from saetui.tui.clipboard import copy
 
-            self.notify(copy(self.app, shell_command(self._setup, recipe, self._defaults)))
+            self.notify(await copy(self.app, shell_command(self._session.setup, recipe, self._defaults)))
 
     def action_close_launch(self) -> None:
         self.dismiss(None)
 
 
-def costs(recipe: Recipe, known: Contexts | None) -> str:
+def filters(recipe: Recipe) -> bool:
+    """Whether it trains on what the target fires on."""
+    return isinstance(recipe, GraftRecipe) or recipe.data == "filtered"
+
+
+def costs(recipe: Recipe, kept: Kept | str) -> str:
     """What the recipe will work through, in one line."""
-    if isinstance(recipe, SplitRecipe):
-        steps = -(-recipe.tokens // recipe.batch_size)
-        line = f"{recipe.tokens:,} tokens in {steps:,} steps of {recipe.batch_size:,}"
-        if recipe.data != "filtered":
-            return line
-    else:
-        line = f"{recipe.steps:,} steps of {recipe.batch_size:,} tokens"
-    if known is None or not known.tokens_read:
-        return line
-    # To the resolution of the histogram, whose bins are not cut at the threshold.
-    bins = zip(known.edges, known.histogram, strict=False)
-    above = sum(count for edge, count in bins if edge >= recipe.threshold)
-    share = percent(above / known.tokens_read)
-    return f"{line}; the target is above {recipe.threshold:g} on {share} of the text"
+    if isinstance(recipe, GraftRecipe):
+        return f"{recipe.steps:,} steps of {recipe.batch_size:,} tokens"
+    steps = -(-recipe.tokens // recipe.batch_size)
+    line = f"{recipe.tokens:,} tokens in {steps:,} steps of {recipe.batch_size:,}"
+    share = 1.0
+    if filters(recipe) and recipe.granularity != "mixed":
+        share = 0.0 if isinstance(kept, str) else _kept_share(recipe, kept)
+    # Of a mixed stream it depends on which of its two parts is used up first.
+    return f"{line}, of {short(recipe.tokens / recipe.buffer_passes / share)} of text" if share else line
+
+
+def kept_line(recipe: Recipe, kept: Kept | str, threshold: float) -> str:
+    """What the filter keeps of the text, by the granularity; ``kept`` may be why that is not known."""
+    if isinstance(kept, str):
+        return f"filter: {kept or 'counting what it keeps …'}"
+    read = f"({short(kept.tokens_read)} read)"
+    if not kept.tokens:
+        return f"filter: keeps NOTHING: no token is above {threshold:g} {read}"
+    above = f"above {threshold:g} {read}"
+    tokens = percent(kept.tokens)
+    if isinstance(recipe, GraftRecipe) or recipe.granularity == "token":
+        return f"filter: keeps {tokens} of tokens, those {above}"
+    if recipe.granularity == "mixed":
+        return f"filter: {percent(recipe.mixed_share)} of the stream is from the {tokens} of tokens {above}"
+    return f"filter: keeps {percent(kept.rows)} of rows, for the {tokens} of tokens {above}"
+
+
+def _kept_share(recipe: SplitRecipe, kept: Kept) -> float:
+    return kept.rows if recipe.granularity == "row" else kept.tokens
 
 
 @dataclass(frozen=True)

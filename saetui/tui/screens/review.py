@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from saetui.tui.screens.review_view import Key, evidence, matrix, question
 Judge = Callable[[Callable[[str], None]], Awaitable[None]]
 """Judges the run and stores the judgement; calls back with a line of progress."""
 
-ANSWERING = frozenset({"yes", "no", "unsure", "accept", "undo", "note"})
+ANSWERING = frozenset({"yes", "no", "unsure", "accept", "accept_child", "undo", "note"})
 """Actions that need a question on the screen: until then their keys are not offered."""
 
 
@@ -70,7 +70,8 @@ class ReviewScreen(Screen[None]):
         self._review = Review()
         self._questions: list[Key] = []
         self._at = 0
-        self._undo: list[tuple[int, Key, Answer | None]] = []
+        self._undo: list[tuple[int, dict[Key, Answer | None]]] = []
+        """For every key that answered: the run, and what was answered before it."""
         self._notes: dict[Key, str] = {}
 
     def compose(self) -> ComposeResult:
@@ -154,59 +155,80 @@ class ReviewScreen(Screen[None]):
 
     # -- answering
 
-    def action_yes(self) -> None:
-        self._answer(True)
+    async def action_yes(self) -> None:
+        await self._answer({self._questions[self._at]: True})
 
-    def action_no(self) -> None:
-        self._answer(False)
+    async def action_no(self) -> None:
+        await self._answer({self._questions[self._at]: False})
 
-    def action_accept(self) -> None:
-        self._answer(self._result(self._questions[self._at])[1].passed)
-
-    def action_unsure(self) -> None:
-        """The judge's word stands, and the question counts as answered."""
-        self._answer(None)
-
-    def _answer(self, verdict: bool | None) -> None:
+    async def action_accept(self) -> None:
         key = self._questions[self._at]
-        before = self._review.answers.get(key)
-        answer = self._review.answer(*key, verdict, self._notes.get(key, ""), unsure=verdict is None)
-        if not self._store(answer):
+        await self._answer({key: self._result(key)[1].passed})
+
+    async def action_unsure(self) -> None:
+        """The judge's word stands, and the question counts as answered."""
+        await self._answer({self._questions[self._at]: None})
+
+    async def action_accept_child(self) -> None:
+        """What is left of the child; what is close to its limit wants looking at, one by one."""
+        child = self._questions[self._at][0]
+        left = {key: self._result(key)[1] for key in self._questions if key[0] == child}
+        clear = {
+            key: result.passed
+            for key, result in left.items()
+            if key not in self._review.answers and not result.close
+        }
+        if clear:
+            await self._answer(clear)
+        else:
+            self.notify(f"{child}: what is left is close to its limit: answer it by itself")
+
+    async def _answer(self, verdicts: Mapping[Key, bool | None]) -> None:
+        before = {key: self._review.answers.get(key) for key in verdicts}
+        answers = [
+            self._review.answer(*key, verdict, self._notes.get(key, ""), unsure=verdict is None)
+            for key, verdict in verdicts.items()
+        ]
+        if not await self._store(answers):
             return
-        self._undo.append((self._index, key, before))
-        if before is None and self._complete and self._index + 1 < len(self._queue):
+        self._undo.append((self._index, before))
+        if None in before.values() and self._complete and self._index + 1 < len(self._queue):
             self.notify(f"{self.subject.id}: {self._review.result_line()} · u goes back")
             self._open(self._index + 1)
             return
         self._at = self._next_open(self._at + 1)
         self._show()
 
-    def action_undo(self) -> None:
-        """Takes the last answer of this sitting back, in the run that it was given in."""
+    async def action_undo(self) -> None:
+        """Takes back what the last key of this sitting answered, in the run that it was given in."""
         if not self._undo:
             self.notify("nothing to take back in this sitting")
             return
-        index, key, before = self._undo[-1]
+        index, before = self._undo[-1]
+        first = next(iter(before))
         if index != self._index:
-            self._open(index, key)
+            self._open(index, first)
             self.notify("the answer before was given here: u again takes it back")
             return
-        if key not in self._questions:
+        if first not in self._questions:
             return
-        reopened = before or self._review.answer(*key, None)
-        if self._store(replace(reopened, note=self._notes.get(key, ""))):
+        reopened = [
+            replace(answer or self._review.answer(*key, None), note=self._notes.get(key, ""))
+            for key, answer in before.items()
+        ]
+        if await self._store(reopened):
             self._undo.pop()
-            self._at = self._questions.index(key)
+            self._at = self._questions.index(first)
             self._show()
 
     def action_note(self) -> None:
         key = self._questions[self._at]
 
-        def keep(note: str | None) -> None:
+        async def keep(note: str | None) -> None:
             if note is None:
                 return
             answer = self._review.answers.get(key) or self._review.answer(*key, None)
-            if self._store(replace(answer, note=note)):
+            if await self._store([replace(answer, note=note)]):
                 self._notes[key] = note
                 self._show()
 
@@ -214,19 +236,21 @@ class ReviewScreen(Screen[None]):
             LineInput(f"Note on {key[0]}, {CRITERIA[key[1]]}", self._notes.get(key, "")), keep
         )
 
-    def _store(self, answer: Answer) -> bool:
-        """Writes the answer down, and only then believes it."""
+    async def _store(self, answers: Sequence[Answer]) -> bool:
+        """Writes the answers down, and only then believes them. In a thread, as it waits for the disk: the
+        next key waits for it, and nothing else does."""
         try:
-            store_answers(self.subject.folder, [answer])
+            await asyncio.to_thread(store_answers, self.subject.folder, answers)
         except (UserError, OSError) as error:
             self.notify(f"the answer was not stored: {error}", severity="error")
             return False
-        answers = dict(self._review.answers)
-        if answer.given:
-            answers[answer.child, answer.criterion] = answer
-        else:
-            answers.pop((answer.child, answer.criterion), None)
-        self._review = replace(self._review, answers=answers)
+        held = dict(self._review.answers)
+        for answer in answers:
+            if answer.given:
+                held[answer.child, answer.criterion] = answer
+            else:
+                held.pop((answer.child, answer.criterion), None)
+        self._review = replace(self._review, answers=held)
         return True
 
     @property

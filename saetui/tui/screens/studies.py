@@ -10,8 +10,6 @@ from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Static
 
 from saetui.errors import UserError
@@ -22,9 +20,9 @@ from saetui.studies.shipped import shipped
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
 from saetui.tui.marks import Marks
-from saetui.tui.poller import Poller
+from saetui.tui.polling_screen import INTERVAL_S, PollingScreen
 from saetui.tui.screens.line_input import LineInput
-from saetui.tui.screens.study import INTERVAL_S, StudyScreen, ask_to_stop, go_on
+from saetui.tui.screens.study import StudyScreen, ask_to_stop, go_on
 from saetui.tui.shell_words import setup_words
 from saetui.tui.study_start import start_study
 from saetui.tui.study_watch import SeenStudy, StudyWatch
@@ -48,16 +46,15 @@ class StudyLine:
         return self.seen.status.state if self.seen else "shipped"
 
 
-class Looked(Message):
-    def __init__(self, found: tuple[list[StudyLine], list[str]] | Exception) -> None:
-        super().__init__()
-        self.found = found
+@dataclass(frozen=True)
+class Listed:
+    """All studies, those begun first, and a line for each that cannot be read."""
 
-    def can_replace(self, message: Message) -> bool:
-        return isinstance(message, Looked)
+    lines: list[StudyLine]
+    problems: list[str]
 
 
-class StudiesScreen(Screen[None]):
+class StudiesScreen(PollingScreen[Listed]):
     BINDINGS: ClassVar = [*bindings("studies"), Binding("enter", "open", "Open")]
     CSS_PATH = "studies.tcss"
 
@@ -70,21 +67,20 @@ class StudiesScreen(Screen[None]):
         interval: float = INTERVAL_S,
     ) -> None:
         """``setup``: what a study that is started here works on where its file does not say."""
-        super().__init__()
+        super().__init__(interval)
         self.root, self.setup, self.marks = root, setup, marks
         self.symbols: Symbols = symbols
         self._watch = StudyWatch(root)
         self._shipped: list[StudyLine] | None = None
-        self._poller = Poller(self._look, lambda found: self.post_message(Looked(found)), interval)
 
-    def _look(self) -> tuple[list[StudyLine], list[str]] | None:
-        """In the poller's thread."""
+    def look(self) -> Listed | None:
         if (found := self._watch.poll()) is None:
             return None
         if self._shipped is None:
             self._shipped = [StudyLine(n, load_study_file(path).title) for n, path in shipped().items()]
-        begun = [StudyLine(s.study.name, s.status.title, s) for s in found[0]]
-        return [*sorted(begun, key=lambda line: line.state != "running"), *self._shipped], found[1]
+        begun = [StudyLine(s.study.name, s.status.title, s) for s in found.studies]
+        begun.sort(key=lambda line: line.state != "running")
+        return Listed([*begun, *self._shipped], found.problems)
 
     def compose(self) -> ComposeResult:
         yield Static("Studies   reading …", id="studies-title", markup=False)
@@ -115,31 +111,18 @@ class StudiesScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.query_one(Table).focus()
-        self._poller.start()
 
-    def on_unmount(self) -> None:
-        self._poller.close()
-
-    def on_screen_suspend(self) -> None:
-        self._poller.suspend()
-
-    def on_screen_resume(self) -> None:
-        self._poller.resume()
-
-    def on_looked(self, message: Looked) -> None:
-        if isinstance(message.found, Exception):
-            raise message.found
-        lines, problems = message.found
-        begun = [line for line in lines if line.seen]
+    def show(self, found: Listed) -> None:
+        begun = [line for line in found.lines if line.seen]
         live = sum(line.state == "running" for line in begun)
         counts = f"{len(begun)} begun, {live} running" if begun else "none begun: enter starts one that ships"
         with self.app.batch_update():
-            self.query_one("#studies-title", Static).update(f"Studies   {counts}   {self.root}")
+            self.say("#studies-title", f"Studies   {counts}   {self.root}")
             table = self.query_one(Table)
             table.empty = "no study is here"
-            table.fill(lines)
-            if problems:
-                self.query_one("#studies-line", Static).update(problems[0])
+            table.fill(found.lines)
+            if found.problems:
+                self.say("#studies-line", found.problems[0])
             else:
                 self._describe(table.highlighted)
 
@@ -147,10 +130,7 @@ class StudiesScreen(Screen[None]):
         self._describe(message.row)
 
     def _describe(self, line: StudyLine | None) -> None:
-        shown = self.query_one("#studies-line", Static)
-        text = line.title if line else ""
-        if str(shown.content) != text:
-            shown.update(text)
+        self.say("#studies-line", line.title if line else "")
 
     # -- actions
 
@@ -177,35 +157,34 @@ class StudiesScreen(Screen[None]):
             self.run_worker(self._started(words), group="study-start", exclusive=True)
 
     async def _started(self, words: str) -> None:
-        said = self.query_one("#studies-line", Static)
-        said.update(f"planning {words} … escape leaves it")
+        self.say("#studies-line", f"planning {words} … escape leaves it")
         try:
             name = await start_study(shlex.split(words))
         except (UserError, ValueError) as error:  # ValueError: a quotation that does not end
-            said.update("")
+            self.say("#studies-line", "")
             self.notify(str(error), severity="error", timeout=15)
             return
-        said.update("")
+        self.say("#studies-line", "")
         self.notify(f"{name} is on its way; it goes on when you leave")
-        self._poller.look_now()
+        self.look_now()
 
     def action_continue_listed(self) -> None:
         if (line := self._line) is None:
             return
         if line.seen:
-            go_on(self, line.seen.study, self._poller.look_now)
+            go_on(self, line.seen.study)
         else:
             self.action_new_study()
 
     def action_stop_study_listed(self) -> None:
         line = self._line
         if line and line.seen:
-            ask_to_stop(self, line.seen.study, self._poller.look_now)
+            ask_to_stop(self, line.seen.study)
 
     def action_leave_studies(self) -> None:
         """Escape undoes the nearest thing: a study that is being planned."""
         if self.workers.cancel_group(self, "study-start"):
-            self.query_one("#studies-line", Static).update("")
+            self.say("#studies-line", "")
         else:
             self.dismiss()
 

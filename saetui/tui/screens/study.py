@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.message import Message
-from textual.screen import Screen
 from textual.widgets import Static
 
 from saetui.errors import UserError
@@ -23,28 +21,17 @@ from saetui.tui.key_line import KeyLine
 from saetui.tui.log_screen import LogScreen
 from saetui.tui.marked_table import MarkedTable
 from saetui.tui.marks import Marks
-from saetui.tui.poller import Poller
+from saetui.tui.polling_screen import INTERVAL_S, PollingScreen
 from saetui.tui.run_messages import CurvesRequested, JudgeRequested, MonitorRequested
 from saetui.tui.shell_words import command
 from saetui.tui.study_table import CellRow, cell_columns, cell_rows, same_for_all, seed_columns
-from saetui.tui.study_watch import SeenStudy, StudyWatch
+from saetui.tui.study_watch import SeenStudies, SeenStudy, StudyWatch
 from saetui.tui.widgets.canvas import Symbols
 from saetui.tui.widgets.confirm import Confirm
 from saetui.tui.widgets.table import Table
 
-INTERVAL_S = 1.0
 
-
-class Looked(Message):
-    def __init__(self, found: tuple[list[SeenStudy], list[str]] | Exception) -> None:
-        super().__init__()
-        self.found = found
-
-    def can_replace(self, message: Message) -> bool:
-        return isinstance(message, Looked)
-
-
-class StudyScreen(Screen[None]):
+class StudyScreen(PollingScreen[SeenStudies]):
     """Closing it, or saetui, leaves the study alone: it has a process of its own."""
 
     BINDINGS: ClassVar = [*bindings("study"), Binding("enter", "open", "Monitor")]
@@ -53,13 +40,15 @@ class StudyScreen(Screen[None]):
     def __init__(
         self, study: Study, marks: Marks, symbols: Symbols = "braille", interval: float = INTERVAL_S
     ) -> None:
-        super().__init__()
+        super().__init__(interval)
         self.study, self.marks = study, marks
         self.symbols: Symbols = symbols
         self.seen: SeenStudy | None = None
         self._shape: tuple[object, ...] = ()
-        watch = StudyWatch(study.runs_root, study.name)
-        self._poller = Poller(watch.poll, lambda found: self.post_message(Looked(found)), interval)
+        self._watch = StudyWatch(study.runs_root, study.name)
+
+    def look(self) -> SeenStudies | None:
+        return self._watch.poll()
 
     def compose(self) -> ComposeResult:
         yield Static(f"{self.study.name}: reading …", id="study-title", markup=False)
@@ -79,36 +68,25 @@ class StudyScreen(Screen[None]):
     def on_mount(self) -> None:
         self.query_one("#seeds").display = False
         self.cells.focus()
-        self._poller.start()
-
-    def on_unmount(self) -> None:
-        self._poller.close()
-
-    def on_screen_suspend(self) -> None:
-        self._poller.suspend()
 
     def on_screen_resume(self) -> None:
-        self._poller.resume()
         self.cells.redraw_cells()  # another screen may have changed the marks
 
     @property
     def cells(self) -> MarkedTable[CellRow]:
         return self.query_one("#cells", MarkedTable)
 
-    def on_looked(self, message: Looked) -> None:
-        if isinstance(message.found, Exception):
-            raise message.found
-        seen, problems = message.found
-        if problems:
-            self.query_one("#study-title", Static).update(problems[0])
+    def show(self, found: SeenStudies) -> None:
+        if found.problems:
+            self.say("#study-title", found.problems[0])
             self.query_one("#study-title").add_class("-error")
-        if not seen:
+        if not found.studies:
             self.cells.empty = "nothing to show"
             self.cells.refresh()
             return
         self.query_one("#study-title").remove_class("-error")
-        self.seen = seen[0]
-        self._show(seen[0])
+        (self.seen,) = found.studies
+        self._show(self.seen)
 
     def _show(self, seen: SeenStudy) -> None:
         rows = cell_rows(seen.status, seen.report)
@@ -120,17 +98,12 @@ class StudyScreen(Screen[None]):
                 self._shape = shape
                 self.cells.set_columns(cell_columns(rows, self.marks, self.symbols))
             seeds.set_columns(seed_columns(seen.report.rows))
-            self._say("#study-title", title(seen))
-            self._say("#study-common", common(fixed))
+            self.say("#study-title", title(seen))
+            self.say("#study-common", line := common(fixed))
+            self.query_one("#study-common").display = bool(line)
             self.cells.fill(rows)
             seeds.fill(seen.report.rows)
             self._describe()
-
-    def _say(self, selector: str, line: str) -> None:
-        shown = self.query_one(selector, Static)
-        if str(shown.content) != line:
-            shown.update(line)
-        shown.display = bool(line)
 
     def on_table_highlighted(self) -> None:
         self._describe()
@@ -143,9 +116,7 @@ class StudyScreen(Screen[None]):
         else:
             row = self.cells.highlighted
             line = about(row) if row else ""
-        shown = self.query_one("#study-line", Static)
-        if str(shown.content) != line:
-            shown.update(line)
+        self.say("#study-line", line)
 
     # -- the run under the cursor
 
@@ -169,13 +140,7 @@ class StudyScreen(Screen[None]):
         self._with_run(lambda run: self.post_message(JudgeRequested(run)))
 
     def action_mark_cell(self) -> None:
-        def mark(run: Run) -> None:
-            if not self.marks.toggle(run.id):
-                self.notify(f"{self.marks.MOST} runs are marked: more cannot be told apart")
-            self.cells.redraw_cells()
-            self.cells.action_move(1)
-
-        self._with_run(mark)
+        self._with_run(lambda run: self.cells.toggle(self.marks, run.id))
 
     def action_curves_study(self) -> None:
         """Of the marked runs; of the one under the cursor where none is."""
@@ -193,10 +158,10 @@ class StudyScreen(Screen[None]):
         self._describe()
 
     def action_continue_study(self) -> None:
-        go_on(self, self.study, self._poller.look_now)
+        go_on(self, self.study)
 
     def action_stop_study(self) -> None:
-        ask_to_stop(self, self.study, self._poller.look_now)
+        ask_to_stop(self, self.study)
 
     def action_study_log(self) -> None:
         self.app.push_screen(LogScreen(self.study.log_path))
@@ -205,7 +170,7 @@ class StudyScreen(Screen[None]):
         self.dismiss()
 
 
-def go_on(screen: Screen[None], study: Study, then: Callable[[], None]) -> None:
+def go_on(screen: PollingScreen[Any], study: Study) -> None:
     """Starts the process of a study: what is finished stays, what is missing is queued."""
 
     async def work() -> None:
@@ -217,12 +182,12 @@ def go_on(screen: Screen[None], study: Study, then: Callable[[], None]) -> None:
         screen.notify(
             f"{study.name} goes on, also when you leave" if begun else f"{study.name} is at work already"
         )
-        then()
+        screen.look_now()
 
     screen.run_worker(work(), group="study-start", exclusive=True)
 
 
-def ask_to_stop(screen: Screen[None], study: Study, then: Callable[[], None]) -> None:
+def ask_to_stop(screen: PollingScreen[Any], study: Study) -> None:
     """Asks, and stops the study's process and its runs."""
 
     async def work() -> None:
@@ -231,7 +196,7 @@ def ask_to_stop(screen: Screen[None], study: Study, then: Callable[[], None]) ->
             screen.notify(f"{study.name} stops; its runs save a checkpoint first")
         except (UserError, OSError) as error:
             screen.notify(str(error), severity="warning")
-        then()
+        screen.look_now()
 
     def answered(yes: bool | None) -> None:
         if yes:

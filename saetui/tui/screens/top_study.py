@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
@@ -149,7 +151,7 @@ class TopStudyScreen(ModalScreen[TopStudy | None]):
     def on_input_submitted(self) -> None:
         self._launch()
 
-    def on_key(self, event) -> None:
+    def on_key(self, event: events.Key) -> None:
         if event.key == "enter" and isinstance(self.focused, Choice):
             self._launch()
 
@@ -157,10 +159,14 @@ class TopStudyScreen(ModalScreen[TopStudy | None]):
         if isinstance(study := self.study(), TopStudy):
             self.dismiss(study)
 
-    def action_copy_command(self) -> None:
+    async def action_copy_command(self) -> None:
         """The file is written too: the command is about it."""
         from saetui.tui.clipboard import copy
 
         if isinstance(study := self.study(), TopStudy):
-            write_study(study)
-            self.notify(copy(self.app, self._command(study)))
+            try:
+                await asyncio.to_thread(write_study, study)
+            except OSError as error:
+                self.notify(f"{study.path} was not written: {error.strerror}", severity="error")
+                return
+            self.notify(await copy(self.app, self._command(study)))

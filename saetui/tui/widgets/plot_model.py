@@ -61,11 +61,6 @@ class PlotModel:
         """The plot in ``width`` × ``height`` cells: a legend, the lines, a row of x labels."""
         return _Drawing(self, width, height).grid
 
-    def plot_area(self, width: int, height: int) -> tuple[int, int]:
-        """First column of the lines and how many there are, at this size."""
-        drawing = _Drawing(self, width, height)
-        return drawing.left, drawing.columns
-
     def step_crosshair(self, by: int, width: int, height: int) -> float | None:
         """Moves the crosshair ``by`` columns; from nowhere it enters at the latest point."""
         drawing = _Drawing(self, width, height)

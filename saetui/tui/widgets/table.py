@@ -27,7 +27,8 @@ class Column(Generic[Row]):
     """One column: ``text`` gives a cell, ``sort`` what to sort by (None last; none: not sortable).
 
     ``width`` is what it needs; columns with ``grow`` share what is left. Where there is not room for
-    all, columns with the highest ``drop`` go first (0: never).
+    all, columns with the highest ``drop`` go first (0: never). One with a ``wish`` for more than it needs is
+    cut down to that before it goes.
     """
 
     title: str
@@ -37,23 +38,30 @@ class Column(Generic[Row]):
     right: bool = False
     grow: bool = False
     drop: int = 0
+    wish: int = 0
     style: Callable[[Row], str] | None = None
     """Name of a style: one of ``good``, ``bad``, ``busy``, ``idle``."""
 
 
 def fit_columns(columns: Sequence[Column[Any]], width: int) -> list[tuple[Column[Any], int]]:
     """The columns that have room in ``width`` cells, two apart, each with its width."""
-    kept = list(columns)
-    while sum(c.width for c in kept) + 2 * (len(kept) - 1) > width:
-        victims = [c for c in kept if c.drop]
-        if not victims:
-            break
-        kept.remove(max(victims, key=lambda c: c.drop))
-    spare = max(0, width - sum(c.width for c in kept) - 2 * (len(kept) - 1))
-    growing = [c for c in kept if c.grow]
-    share, rest = divmod(spare, max(1, len(growing)))
-    more = {id(c): share + (i < rest) for i, c in enumerate(growing)}
-    return [(c, c.width + more.get(id(c), 0)) for c in kept]
+    fitted = [(c, max(c.width, c.wish)) for c in columns]
+
+    def spare() -> int:
+        return width - sum(cells for _, cells in fitted) - 2 * (len(fitted) - 1)
+
+    while spare() < 0 and any(c.drop for c, _ in fitted):
+        at = max(range(len(fitted)), key=lambda i: fitted[i][0].drop)
+        column, cells = fitted.pop(at)
+        if cells > column.width:
+            fitted.insert(at, (column, column.width))
+    share, rest = divmod(max(0, spare()), max(1, sum(c.grow for c, _ in fitted)))
+    grown = 0
+    for i, (column, cells) in enumerate(fitted):
+        if column.grow:
+            fitted[i] = column, cells + share + (grown < rest)
+            grown += 1
+    return fitted
 
 
 def _value(column: Column[Any], row: Any) -> Any:
