@@ -1,15 +1,18 @@
 """What a study says of its axes and of the filter, from readings of which everything is known."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from saetui.runs.cost import Cost, cost_of
+from saetui.split.overtaking import Lead, Overtaking
 from saetui.split.recipe import SplitRecipe
 from saetui.studies.cells import Cell
 from saetui.studies.effects import effects, sign_test
 from saetui.studies.filtering import filter_results
 from saetui.studies.reading import Reading
+from saetui.studies.report import replacing
 from saetui.studies.results import CellResult, CurvePoint, Found, Over
 
 
@@ -129,6 +132,32 @@ def test_what_the_filter_buys_and_what_a_run_of_its_own_costs() -> None:
     early = everything.course[0].mean_f1
     assert early and early.median == pytest.approx(0.3) and (early.low, early.high, early.n) == (0.2, 0.4, 2)
     assert everything.course[0].passed == Over(1.5, 0, 3, 2)
+
+
+def test_what_is_to_be_matched_is_what_whole_rows_end_with() -> None:
+    """As in the seed, whichever granularity a study tried first."""
+    narrow: dict[str, Any] = {"init": "narrow", "data": "filtered"}
+    mixed = reading(granularity="mixed", f1=(0.5, 0.8), **narrow)
+    rows = reading(granularity="row", f1=(0.5, 0.6), **narrow)
+    assert {result.reference for result in filter_results([mixed, rows])} == {0.6}
+    assert {result.reference for result in filter_results([mixed, reading(data="all")])} == {0.8}
+
+
+def test_only_a_target_that_led_is_overtaken() -> None:
+    def lead(feature: int, tokens: int) -> Lead:
+        return Lead(tokens, tokens, feature, 1.0, 0.5)
+
+    def seen(first: int, last: int) -> Overtaking:
+        start, end = lead(first, 0), lead(last, 100)
+        lost = next((one for one in (start, end) if one.feature != 7), None)
+        return Overtaking("a-", "-", start, end, lost, lost, end, int(first != last))
+
+    led, kept, never = seen(7, 9), seen(7, 7), seen(8, 8)
+    readings = [replace(reading(seed), overtaken=(one,)) for seed, one in enumerate((led, kept, never))]
+    readings = [replace(one, result=replace(one.result, cell=readings[0].cell)) for one in readings]
+    (found,) = replacing(readings)
+    assert (found.runs, found.led, found.overtaken, found.by) == (3, 2, 1, (9,))
+    assert found.first == Over(100, 100, 100, 1)
 
 
 def test_without_the_standard_loss_the_loss_that_there_is() -> None:

@@ -5,7 +5,8 @@ import click
 from saetui.commands.options import json_option, limit_options
 from saetui.commands.output import emit_json, say
 from saetui.errors import UsageError
-from saetui.reports.verdict_text import report_text, review_text
+from saetui.reports.split_report import report_text
+from saetui.reports.verdict_text import review_text
 from saetui.runs.store import Run, find_run
 from saetui.settings import runs_root
 from saetui.split.report import SplitThresholds

@@ -25,7 +25,7 @@ from saetui.runs.own import own_run
 from saetui.runs.store import find_run
 from saetui.sae.sae import SAE
 from saetui.settings import runs_root
-from saetui.split.children import split_report
+from saetui.split.children import CONTROLS, split_report
 from saetui.split.criteria import load_criteria
 from saetui.split.defaults import split_limits
 from saetui.split.found import found_judgement
@@ -142,9 +142,14 @@ class Splitting:
         return self.report(job, sae, target, threshold).children
 
     def report(
-        self, job: Job, sae: str, target: int | None = None, threshold: float | None = None
+        self,
+        job: Job,
+        sae: str,
+        target: int | None = None,
+        threshold: float | None = None,
+        controls: bool = False,
     ) -> SplitReport:
-        """``saetui.split.children.split_report`` over held-out rows."""
+        """``saetui.split.children.split_report`` over held-out rows; with ``controls``, where it has any."""
         opened, lm = self._shelf.get(sae), self._shelf.lm
         target = opened.info.target if target is None else target
         if target is None:
@@ -160,7 +165,9 @@ class Splitting:
                 threshold,
                 open_rows(self._shelf.setup, lm.tokenizer, "eval"),
                 candidates=opened.info.children or None,
+                inherited=opened.inherited,
                 limits=split_limits(),
+                control_features=CONTROLS if controls else 0,
                 on_progress=job.tokens("reading held-out text"),
             )
 
@@ -238,7 +245,7 @@ def _hot_tokens(index: FeatureIndex, recipe: GraftRecipe) -> HotTokens:
     if store.activation_rows == 0 and index.tokens_read:
         why = store.warning or "cache_gb in the settings leaves no room for activations"
         raise UserError(f"there are no stored activations to graft on: {why}")
-    begun = time.perf_counter()
+    begun, begun_cpu = time.perf_counter(), time.process_time()
     found = index.hot_tokens(recipe.target, recipe.threshold, recipe.hot_tokens)
     if len(found.x) == 0:
         highest = float(index.statistics.max_activation[recipe.target])
@@ -246,4 +253,5 @@ def _hot_tokens(index: FeatureIndex, recipe: GraftRecipe) -> HotTokens:
             f"feature {recipe.target} is above {recipe.threshold:g} on none of {index.tokens_read:,} tokens "
             f"(its largest activation is {highest:.2f}): lower the threshold"
         )
-    return HotTokens(found.x, found.tokens_read, time.perf_counter() - begun)
+    spent, spent_cpu = time.perf_counter() - begun, time.process_time() - begun_cpu
+    return HotTokens(found.x, found.tokens_read, spent, spent_cpu)

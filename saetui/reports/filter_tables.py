@@ -44,13 +44,8 @@ def filter_table(results: Sequence[FilterResult]) -> Table:
 
 def until_table(results: Sequence[FilterResult]) -> Table:
     headings = (
-        "split",
-        "trained until",
-        "read until",
-        "matched",
-        "trained until",
-        "read until",
-        "seconds until",
+        *("split", "trained to split", "read to split"),
+        *("matched", "trained to match", "read to match", "seconds to match"),
     )
     rows = [
         (
@@ -70,8 +65,9 @@ def until_table(results: Sequence[FilterResult]) -> Table:
     if references:
         ends = ", ".join(f"{value:.2f}" for value in dict.fromkeys(references))
         note += (
-            " matched: until the mean F1 first reached 95 % of that with which filtered data and narrow "
-            f"initialisation end ({ends}). Both are as fine as the evaluations lie apart."
+            " matched: until the mean F1 first reached 95 % of that with which filtered data (rows, where "
+            f"there are any) and narrow initialisation end ({ends}). Both are as fine as the evaluations lie "
+            "apart."
         )
     return Table("How soon", (*_group_headings(results), *headings), rows, note)
 

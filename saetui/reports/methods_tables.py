@@ -176,16 +176,16 @@ def _same(within: Matched | None) -> tuple[str, str]:
 
 _UNGATED: tuple[tuple[str, Callable[[Ungated], Over | None], Form], ...] = (
     ("error narrow", lambda one: one.error_narrow, "{:.1f}".format),
-    ("gated", lambda one: one.error_gated, "{:.1f}".format),
-    ("ungated", lambda one: one.error_ungated, "{:.1f}".format),
-    ("FVU off the target, gated", lambda one: one.fvu_off_narrow, "{:.4f}".format),
-    ("ungated", lambda one: one.fvu_off_ungated, "{:.4f}".format),
+    ("error gated", lambda one: one.error_gated, "{:.1f}".format),
+    ("error ungated", lambda one: one.error_ungated, "{:.1f}".format),
+    ("FVU off the target", lambda one: one.fvu_off_narrow, "{:.4f}".format),
+    ("FVU off it ungated", lambda one: one.fvu_off_ungated, "{:.4f}".format),
     ("fires off the target", lambda one: one.off_target, "{:.2%}".format),
     ("on the target", lambda one: one.covered, "{:.1%}".format),
     ("precision", lambda one: one.precision, "{:.1%}".format),
     ("agreement", lambda one: one.agreement, "{:.3f}".format),
     ("F1 gated", lambda one: one.f1_gated, "{:.3f}".format),
-    ("ungated", lambda one: one.f1_ungated, "{:.3f}".format),
+    ("F1 ungated", lambda one: one.f1_ungated, "{:.3f}".format),
 )
 
 

@@ -8,13 +8,14 @@ from saetui.feature_marks import NARROW, FeatureMarks, Mark
 from saetui.quantities import duration, si
 from saetui.reports.document import Block, ContextBlock, Document, Heading, Plot, Table, Text
 from saetui.reports.provenance import files_of, inputs_of
+from saetui.reports.split_report import report_blocks
 from saetui.reports.svg import Series, line_plot
-from saetui.reports.verdict_text import child_numbers, control_lines, funnel_lines, heir, number_text
+from saetui.reports.verdict_text import number_text
 from saetui.runs.cost import cost
 from saetui.runs.metrics import curve
 from saetui.runs.store import Run
 from saetui.setup import Setup
-from saetui.split.report import SplitReport, Spread
+from saetui.split.report import SplitReport
 from saetui.split.review import Review, read_review
 from saetui.split.verdict import CRITERIA, ChildVerdict
 from saetui.studies.verdicts import read_report
@@ -87,7 +88,7 @@ def run_document(run: Run) -> Document:
         rows = [(f"{mark.feature} of {mark.sae}", mark.note) for mark in noted]
         blocks.append(Table("Notes on its features", ("feature", "note"), rows))
     blocks += verdict_blocks(read_review(run.folder))
-    blocks += report_blocks(values["report"])
+    blocks += stored_report_blocks(values["report"])
     blocks += _plots(run)
     blocks += _ungated(values["events"])
     blocks += [
@@ -180,68 +181,9 @@ def _child(review: Review, child: ChildVerdict) -> list[Block]:
     return [Heading(f"{child.child}: {feature}, {word}", 3), table, *evidence]
 
 
-def report_blocks(stored: dict[str, Any] | None) -> list[Block]:
+def stored_report_blocks(stored: dict[str, Any] | None) -> list[Block]:
     """A split report, as ``read_report`` gives it; nothing where there is none."""
-    return _report(decode(SplitReport, stored)) if stored else []
-
-
-def _report(report: SplitReport) -> list[Block]:
-    rows = [
-        (name, _spread(spread))
-        for name, spread in (
-            ("coverage", report.coverage),
-            ("specificity", report.specificity),
-            ("effective number of children", report.effective),
-            ("margin", report.margin),
-        )
-        if spread
-    ]
-    for name, value in (
-        ("distinctness", report.distinctness),
-        ("overlap", report.overlap),
-        ("logit divergence, nats", report.logit_divergence),
-        ("FVU on the target's tokens, narrow SAE", report.fvu_before),
-        ("FVU on the target's tokens", report.fvu_after),
-        ("FVU on the target's tokens, without the children", report.fvu_without),
-    ):
-        if value is not None:
-            rows.append((name, f"{value:.3f}"))
-    for context in report.context:
-        told = f"{context.share:.2f}, p {context.p_value:.3f}"
-        rows.append((f"told by the {context.neighbour} token", told))
-    blocks: list[Block] = [
-        Heading("Split report"),
-        Text(f"{report.kind}: {report.why}"),
-        Table("", ("measure", "value"), rows, "With 95 % bootstrap intervals over rows, where there is one."),
-        *_controls(report),
-        *[Text(" ".join(funnel_lines(report)) + ".")][: bool(report.funnel)],
-        Table("Limits", ("limit", "value"), pairs(asdict(report.limits)), "Ours, not published; --limit."),
-    ]
-    for child in report.children:
-        boosted = "  ".join(visible(logit.token, dots=True) for logit in child.boosted)
-        said = f"{child_numbers(child)}; boosts {boosted}"
-        heading = f"child {child.feature}{heir(report, child)}"
-        blocks += [Heading(heading, 3), Text(said), ContextBlock(child.contexts)]
-    return blocks
-
-
-def _controls(report: SplitReport) -> list[Block]:
-    if not report.controls:
-        return []
-    effective = report.effective.value if report.effective else 0.0
-    target = (f"{report.target} (target)", str(report.tokens_fired), report.kind)
-    rows = [
-        (*target, str(len(report.children)), f"{effective:.2f}", f"{report.coverage.value:.2f}"),
-        *(
-            (
-                *(str(c.feature), str(c.tokens_fired), c.kind, str(c.children)),
-                *(f"{c.effective:.2f}", f"{c.coverage:.2f}"),
-            )
-            for c in report.controls
-        ),
-    ]
-    headings = ("feature", "tokens", "verdict", "children", "effective", "coverage")
-    return [Table("Control features of like density", headings, rows, control_lines(report)[1] + ".")]
+    return report_blocks(decode(SplitReport, stored)) if stored else []
 
 
 def _plots(run: Run) -> list[Block]:
@@ -284,7 +226,3 @@ def _ungated(events: list[dict[str, Any]]) -> list[Block]:
 def pairs(values: dict[str, Any]) -> list[tuple[str, ...]]:
     """The rows of a table of two columns."""
     return [(str(key), str(value)) for key, value in values.items()]
-
-
-def _spread(spread: Spread) -> str:
-    return f"{spread.value:.2f} [{spread.low:.2f}, {spread.high:.2f}]"

@@ -5,7 +5,7 @@ from typing import Any
 
 from saetui.reports.document import Block, Code, Document, Heading, Table, Text
 from saetui.reports.provenance import made_with, provenance
-from saetui.reports.run import pairs, report_blocks, verdict_blocks
+from saetui.reports.run import pairs, stored_report_blocks, verdict_blocks
 from saetui.reports.study_plots import plots
 from saetui.reports.study_tables import tables
 from saetui.runs.store import Run
@@ -65,7 +65,7 @@ def _evidence(report: StudyReport, finished: dict[str, Run]) -> list[Block]:
         run = finished.get(cell.run or "")
         if key in seen or run is None:
             continue
-        found = verdict_blocks(read_review(run.folder)) or report_blocks(read_report(run.folder))
+        found = verdict_blocks(read_review(run.folder)) or stored_report_blocks(read_report(run.folder))
         if not found:
             continue
         seen.add(key)

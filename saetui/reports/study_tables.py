@@ -20,6 +20,8 @@ from saetui.studies.results import (
 )
 from saetui.studies.targets import TargetResult
 
+CELLS_TITLE = "Runs"
+"""Of the table with a line for every run."""
 _NOT_AXES = "–"
 
 
@@ -78,7 +80,9 @@ def cells_table(cells: Sequence[CellResult]) -> Table:
         )
         for cell in cells
     ]
-    return Table("Runs", headings, rows, f"computed: of the tokens read, those not in the cache; {SECONDS}")
+    return Table(
+        CELLS_TITLE, headings, rows, f"computed: of the tokens read, those not in the cache; {SECONDS}"
+    )
 
 
 def _found(found: Found | None) -> tuple[str, ...]:
@@ -193,8 +197,9 @@ def effects_table(results: Sequence[EffectResult]) -> Table:
     note = (
         "Pairs of finished runs that differ in this axis alone and have the same seed. More, as many, fewer: "
         "expected children of the second against the first (where nothing says what to expect: children "
-        "found). p: two-sided sign test of more against fewer, as if the pairs were independent. Mean F1 and "
-        "FVU: by how much the second's is higher, median (smallest … largest)."
+        "found). p: two-sided sign test of more against fewer, as if the pairs were independent, and not "
+        "corrected for the number of lines. Mean F1 and FVU: by how much the second's is higher, median "
+        "(smallest … largest)."
     )
     return Table("What each axis does", headings, rows, note)
 
@@ -215,7 +220,7 @@ def replacing_table(results: Sequence[ReplacingResult]) -> Table:
             r.prompt,
             share(r.led, r.runs),
             over(r.first, si),
-            share(r.overtaken, r.runs),
+            share(r.overtaken, r.led),
             over(r.for_good, si),
             over(r.settled, si),
             ", ".join(map(str, r.by)),

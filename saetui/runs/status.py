@@ -6,14 +6,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from saetui.errors import UserError
 from saetui.runs.files import signature
 from saetui.runs.launcher import LAUNCH_LINE
 from saetui.runs.metrics import Curve
 from saetui.runs.queue import DeviceQueue
 from saetui.runs.store import Run, State, list_runs
 from saetui.runs.tail import last_records
-from saetui.split.review import read_review
+from saetui.split.review import stored_result
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def status(run: Run) -> RunStatus:
         tokens_per_s=speed,
         eta_s=eta,
         ahead=DeviceQueue(run).ahead() if state == "queued" else None,
-        verdict=_verdict(run.judgements_path, *signature(run.judgements_path)),
+        verdict=_verdict(run),
         message=_message(run, state),
     )
 
@@ -142,15 +141,8 @@ def _last_metrics(path: Path, size: int, changed: int) -> dict[str, Any]:
     return latest
 
 
-@lru_cache(1024)
-def _verdict(path: Path, size: int, changed: int) -> str | None:
-    if not size:
+def _verdict(run: Run) -> str | None:
+    if (result := stored_result(run.folder)) is None:
         return None
-    try:
-        review = read_review(path.parent)
-    except (UserError, KeyError, TypeError, ValueError):  # of another version: not this list's business
-        return None
-    if review.judgement is None:
-        return None
-    verdict = f"{review.passed} of {len(review.judgement.children)}"
-    return f"({verdict})" if review.by == "judge" else verdict
+    verdict = f"{result.passed} of {result.children}"
+    return f"({verdict})" if result.by == "judge" else verdict

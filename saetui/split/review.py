@@ -15,11 +15,13 @@ A person's answer is about the feature that was on the screen: it holds while th
 import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from saetui.atomic import write_atomic
-from saetui.errors import UsageError
+from saetui.errors import UsageError, UserError
+from saetui.runs.files import signature
 from saetui.runs.journal import Journal
 from saetui.runs.tail import read_records
 from saetui.split.verdict import ChildVerdict, CriterionResult, Judgement
@@ -159,6 +161,36 @@ class Review:
                 return result
         asked = ", ".join(str(result.criterion) for result in verdict.criteria)
         raise UsageError(f"no criterion {criterion} for {child!r}: there are {asked}")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A verdict without its evidence: expected children for which all criteria hold, of how many, and whose
+    word that is (``Review.by``)."""
+
+    passed: int
+    children: int
+    by: str
+
+
+def stored_result(folder: Path) -> Result | None:
+    """The verdict stored in a run directory, read again only where it has changed; None where there is none,
+    or one of another version."""
+    path = folder / FILE_NAME
+    return _result(path, *signature(path))
+
+
+@lru_cache(4096)
+def _result(path: Path, size: int, changed: int) -> Result | None:
+    if not size:
+        return None
+    try:
+        review = read_review(path.parent)
+    except (UserError, KeyError, TypeError, ValueError):
+        return None
+    if review.judgement is None:
+        return None
+    return Result(review.passed, len(review.judgement.children), review.by)
 
 
 def read_review(folder: Path) -> Review:

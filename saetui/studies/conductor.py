@@ -64,7 +64,7 @@ class _Conductor:
                 self.live[cell.id] = run
                 events.append(kind="attempt", cell=cell.id)  # one that went on by itself counts as ours
             elif run and state == "finished":
-                self.unjudged += [] if is_judged(run) else [cell]
+                self.unjudged += [] if is_judged(run, self.plan.several_targets) else [cell]
             else:
                 self.waiting.append(cell)
         self.waiting = by_turns(self.plan.cells, self.waiting)
@@ -125,8 +125,7 @@ class _Conductor:
 
     def _judge(self, cell: Cell) -> None:
         try:
-            several = len({other.target for other in self.plan.cells}) > 1
-            self._lm = judge_cell(self.runs[cell.id], self._lm, report=several)
+            self._lm = judge_cell(self.runs[cell.id], self._lm, report=self.plan.several_targets)
         except UserError as error:
             self._problem(cell, f"cannot be judged: {error}")
         except Exception as error:

@@ -18,7 +18,7 @@ def filter_results(readings: Sequence[Reading]) -> list[FilterResult]:
         groups = grouped(of_target, lambda cell: (data_of(cell.recipe), cell.recipe["init"]))
         if len(groups) < 2:
             continue
-        reference = next((over for group in groups.values() if (over := _reference(group))), None)
+        reference = _reference([group for group in groups.values() if _is_filtered_narrow(group)])
         results += [
             _result(group, data, init, reference.median if reference else None, pace)
             for (data, init), group in groups.items()
@@ -40,12 +40,17 @@ def _pace(readings: Sequence[Reading]) -> float | None:
     return seconds / tokens if tokens else None
 
 
-def _reference(group: list[Reading]) -> Over | None:
-    """Of filtered data with narrow initialisation, as the seed's run 9."""
+def _is_filtered_narrow(group: list[Reading]) -> bool:
     recipe = group[0].cell.recipe
-    if (recipe["data"], recipe["init"]) != ("filtered", "narrow"):
-        return None
-    return Over.of(result.mean_f1 for result in finished(group))
+    return (recipe["data"], recipe["init"]) == ("filtered", "narrow")
+
+
+def _reference(groups: list[list[Reading]]) -> Over | None:
+    """The mean F1 that filtered data with narrow initialisation end with: of whole rows, as in the seed's run
+    9, or else of the first granularity that has any."""
+    by_rows = sorted(groups, key=lambda group: group[0].cell.recipe["granularity"] != "row")
+    ends = (Over.of(result.mean_f1 for result in finished(group)) for group in by_rows)
+    return next((end for end in ends if end), None)
 
 
 def _result(

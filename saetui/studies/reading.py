@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from saetui.runs.cost import cost
+from saetui.runs.cost import Cost, cost
 from saetui.runs.metrics import curve
 from saetui.runs.store import Run
 from saetui.split.overtaking import Overtaking, overtakings, own_target
@@ -58,7 +58,7 @@ def read_cell(cell: Cell, state: CellState, message: str | None, run: Run | None
         kept=last.get("kept"),
         cost=cost(run, records),
     )
-    points = tuple(_point(record, target, "gpu_memory" in records[-1]) for record in evaluations)
+    points = tuple(_point(record, target, result.cost) for record in evaluations)
     return Reading(result, points, tuple(overtakings(records, target)))
 
 
@@ -89,11 +89,13 @@ def _found(report: dict[str, Any] | None) -> Found | None:
     )
 
 
-def _point(record: dict[str, Any], target: int | None, gpu: bool) -> CurvePoint:
+def _point(record: dict[str, Any], target: int | None, paid: Cost | None) -> CurvePoint:
+    """``paid``: the run's cost, which says by which clock."""
     probes = record.get("probes") or []
     leaders = {probe["top"][0][0] for probe in probes if probe["top"]} - {target}
     children = record.get("children") or []
-    clock = ("lm_s", "sae_s") if gpu or "lm_cpu_s" not in record else ("lm_cpu_s", "sae_cpu_s")
+    wall = (paid and paid.gpu) or "lm_cpu_s" not in record
+    clock = ("lm_s", "sae_s") if wall else ("lm_cpu_s", "sae_cpu_s")
     return CurvePoint(
         tokens=record["tokens"],
         tokens_read=record.get("tokens_read"),

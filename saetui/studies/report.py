@@ -67,7 +67,7 @@ def _report(study: Study, plan: Plan, readings: list[Reading]) -> StudyReport:
         ),
         filtering=tuple(filter_results(readings)) if plan.kind == "split" else (),
         effects=tuple(effects(readings)),
-        replacing=tuple(_replacing(readings)),
+        replacing=tuple(replacing(readings)),
         targets=over_targets([one.result for one in readings]),
     )
 
@@ -113,7 +113,8 @@ def _row(group: list[Reading]) -> RowResult:
     )
 
 
-def _replacing(readings: list[Reading]) -> list[ReplacingResult]:
+def replacing(readings: list[Reading]) -> list[ReplacingResult]:
+    """Of every row, target and probe prompt on which the target led at first in a run."""
     own = [one for one in readings if one.overtaken and one.overtaken[0].start.target is not None]
     results: list[ReplacingResult] = []
     for (row, target), group in grouped(own, lambda cell: (cell.row, cell.target)).items():
@@ -126,16 +127,17 @@ def _replacing(readings: list[Reading]) -> list[ReplacingResult]:
 
 
 def _replaced(row: str, target: int, prompt: str, token: str, seen: list[Overtaking]) -> ReplacingResult:
-    lost = [one for one in seen if one.for_good]
+    led = [one for one in seen if one.start.feature == target]
+    lost = [one for one in led if one.for_good]
     return ReplacingResult(
         row=row,
         target=target,
         prompt=prompt,
         token=token,
         runs=len(seen),
-        led=sum(one.start.feature == target for one in seen),
+        led=len(led),
         overtaken=len(lost),
-        first=Over.of(one.first.tokens for one in seen if one.first),
+        first=Over.of(one.first.tokens for one in led if one.first),
         for_good=Over.of(one.for_good.tokens for one in lost if one.for_good),
         settled=Over.of(one.settled.tokens for one in lost),
         by=tuple(one.end.feature for one in lost if one.end.feature is not None),

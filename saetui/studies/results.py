@@ -207,8 +207,8 @@ class EffectResult:
     """Two values of one axis, compared in pairs of finished runs that are alike in all else, the seed
     included: in how many of ``pairs`` the ``second`` found more expected children than the ``first`` (where
     nothing says what to expect: children), as many, or fewer, and by how much its mean F1 and FVU were
-    higher. ``p_value``: of more against fewer, by the two-sided sign test, as if pairs were independent; None
-    where there is neither."""
+    higher. ``p_value``: of more against fewer, by the two-sided sign test, as if pairs were independent, not
+    corrected for the number of comparisons; None where there is neither."""
 
     target: int
     axis: str
@@ -225,8 +225,9 @@ class EffectResult:
 
 @dataclass(frozen=True)
 class ReplacingResult:
-    """The target on one probe prompt, over the seeds of a row: in how many runs it ``led`` at first and was
-    ``overtaken`` for good, and after how many tokens that happened (``first``, ``for_good``)."""
+    """The target on one probe prompt, over the seeds of a row: in how many ``runs`` it ``led`` at first, in
+    how many of these it was ``overtaken`` for good, and after how many tokens that happened (``first``,
+    ``for_good``)."""
 
     row: str
     target: int

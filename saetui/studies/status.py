@@ -1,13 +1,17 @@
 """Where a study stands: every cell in a record, and how long the rest will take."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from statistics import median
 from typing import Literal
 
 from saetui.quantities import duration
 from saetui.runs.cost import wall_seconds
+from saetui.runs.files import signature
 from saetui.runs.status import RunStatus, status
-from saetui.runs.store import LIVE, State
+from saetui.runs.store import LIVE, Run, State
+from saetui.runs.tail import read_records
 from saetui.studies.cells import Cell
 from saetui.studies.store import Study
 from saetui.studies.verdicts import is_judged
@@ -57,6 +61,7 @@ class StudyStatus:
 def study_status(study: Study) -> StudyStatus:
     """Where ``study`` stands now. UserError where its plan is missing or damaged."""
     alive, runs, life = study.alive(), study.runs(), study.life()
+    several = study.plan.several_targets
     cells: list[CellStatus] = []
     paces: list[float] = []
     for cell in study.plan.cells:
@@ -65,13 +70,13 @@ def study_status(study: Study) -> StudyStatus:
             cells.append(CellStatus(cell, "waiting", None, problem))
             continue
         now = status(run)
-        if alive and problem is None and now.state == "finished" and not is_judged(run):
+        if alive and problem is None and now.state == "finished" and not is_judged(run, several):
             cells.append(CellStatus(cell, "judging", now, None))
         elif alive and problem is None and now.state in _ENDED_EARLY and cell.id not in life.attempted:
             cells.append(CellStatus(cell, "waiting", now, None))
         else:
             cells.append(CellStatus(cell, now.state, now, problem or now.message))
-        if now.state == "finished" and now.tokens_total and (seconds := wall_seconds(run.read_events())):
+        if now.state == "finished" and now.tokens_total and (seconds := _seconds(run)):
             paces.append(seconds / now.tokens_total)
     whole = all(cell.state == "finished" for cell in cells)
     return StudyStatus(
@@ -81,6 +86,16 @@ def study_status(study: Study) -> StudyStatus:
         cells=cells,
         eta_s=_eta(cells, median(paces) if paces else None) if alive else None,
     )
+
+
+def _seconds(run: Run) -> float:
+    """In which a finished run had its device."""
+    return _wall_seconds(run.events_path, *signature(run.events_path))
+
+
+@lru_cache(4096)
+def _wall_seconds(events: Path, size: int, changed: int) -> float:
+    return wall_seconds(read_records(events))
 
 
 def _eta(cells: list[CellStatus], pace: float | None) -> float | None:

@@ -42,6 +42,11 @@ class Plan:
     cells: tuple[Cell, ...]
     v: int = 1
 
+    @property
+    def several_targets(self) -> bool:
+        """Then the split report is the verdict that all of them share: criteria are about one at most."""
+        return len({cell.target for cell in self.cells}) > 1
+
     @classmethod
     def of(cls, file: StudyFile, setup: Setup, cells: list[Cell]) -> "Plan":
         return cls(file.title, METHODS[file.method][0], setup.to_dict(), tuple(cells))

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from saetui.atomic import write_atomic
 from saetui.runs.files import signature
 from saetui.runs.store import Run
-from saetui.runs.tail import read_records
-from saetui.split.review import FILE_NAME
+from saetui.split.review import stored_result
 
 if TYPE_CHECKING:
     from saetui.split.report import SplitReport
@@ -19,15 +18,25 @@ REPORT_FILE = "split-report.json"
 """The ``SplitReport`` of a run, in its folder."""
 
 
-def is_judged(run: Run) -> bool:
-    """Whether there is a verdict: asked of every run of a study once a second, so not read again for it."""
-    path = run.folder / FILE_NAME
-    return _holds_judgement(path, *signature(path)) or (run.folder / REPORT_FILE).is_file()
+def is_judged(run: Run, report: bool = False) -> bool:
+    """Whether there is a verdict; with ``report``, whether the split report is there too."""
+    return was_split(run) is not None and (not report or (run.folder / REPORT_FILE).is_file())
+
+
+def was_split(run: Run) -> bool | None:
+    """Whether a run split its target: every expected child found or, where none is expected, by the word of
+    the split report; None: no verdict yet. Asked of every run of a study once a second: files that have not
+    changed are not read again."""
+    if (result := stored_result(run.folder)) and result.children:
+        return result.passed == result.children
+    path = run.folder / REPORT_FILE
+    return _reported_split(path, *signature(path))
 
 
 @lru_cache(4096)
-def _holds_judgement(path: Path, size: int, changed: int) -> bool:
-    return bool(size) and any(record.get("by") == "judge" for record in read_records(path))
+def _reported_split(path: Path, size: int, changed: int) -> bool | None:
+    report = read_report(path.parent) if size else None
+    return None if report is None else report.get("kind") == "split"
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:
