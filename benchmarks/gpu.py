@@ -20,6 +20,7 @@ import torch
 from benchmarks._measure import BATCH, D_MODEL, D_SAE, SEQ_LEN
 from benchmarks.queries import RandomRows, language_model, sparse_sae
 from benchmarks.train_step import Plain
+from saetui.lm import checked
 from saetui.lm.bridge import BridgeModel, boot_one_layer
 from saetui.lm.direct import HOOK_NAME, DirectModel
 from saetui.runs.follow import follow
@@ -132,6 +133,7 @@ def whole_split(tokens: int, device: str = "cuda:0", **values: object) -> float:
         lm = language_model()
         lm.model.save(folder / "lm", torch.float32)
         lm.tokenizer.save(folder / "lm" / "tokenizer.json")
+        checked.record(folder / "lm", "the benchmark's model")
         sae = sparse_sae(lm, RandomRows())  # each feature fires on 1 % of tokens
         narrow = replace(
             sae,

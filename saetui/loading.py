@@ -13,7 +13,7 @@ from saetui.corpus.packed import Progress
 from saetui.corpus.rows import TokenRows
 from saetui.corpus.tokenizer import Tokenizer
 from saetui.errors import UsageError, UserError
-from saetui.lm import direct, legacy
+from saetui.lm import checked, direct, legacy
 from saetui.lm.base import LanguageModel
 from saetui.lm.one_layer import OneLayer
 from saetui.sae import formats
@@ -185,6 +185,7 @@ def _load_lm(setup: Setup, device: torch.device, centred: bool) -> LanguageModel
         model = OneLayer.load(folder)
         tokenizer = Tokenizer.from_file(folder / "tokenizer.json")
         if _canonical(hook_name) == direct.HOOK_NAME:
+            checked.require(folder, model, name)
             return direct.DirectModel(model, tokenizer, name, device)
         from saetui.lm import bridge as bridges
 

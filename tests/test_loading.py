@@ -19,7 +19,7 @@ from saetui.sae.formats import save_saelens
 from saetui.sae.sae import SAE, SAEMetadata
 from saetui.setup import Setup
 from tests.hub_cache import TEXT, small_tokenizer
-from tests.tiny import losses
+from tests.tiny import losses, say_checked
 
 HOOK = "blocks.0.hook_mlp_out"
 D = 16
@@ -35,6 +35,7 @@ def raw_model(d_vocab: int = 300) -> OneLayer:
 
 def save_model(folder: Path, model: OneLayer) -> Path:
     model.save(folder, dtype=torch.float32)
+    say_checked(folder)
     Tokenizer(small_tokenizer()).save(folder / "tokenizer.json")
     return folder
 

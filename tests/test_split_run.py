@@ -33,7 +33,7 @@ from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.split.threshold import threshold_of
 from tests.runs_support import eventually
 from tests.split_support import hot_feature, recipe, world
-from tests.tiny import CHARACTERS, tiny_tokenizer
+from tests.tiny import CHARACTERS, say_checked, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     folder = tmp_path_factory.mktemp("tiny world")
     lm, _, narrow = world()
     lm.inner.save(folder / "lm", dtype=torch.float32)
+    say_checked(folder / "lm")
     tiny_tokenizer()._inner.save(str(folder / "lm" / "tokenizer.json"))
     save_saelens(replace(narrow, metadata=SAEMetadata(hook_name=lm.hook_name)), folder / "narrow")
     letters = np.random.default_rng(0).choice(list(CHARACTERS), 60_000)

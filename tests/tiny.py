@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tokenizers.pre_tokenizers import Split
 from torch import Tensor
 
 from saetui.corpus.tokenizer import Tokenizer
+from saetui.lm import checked
 from saetui.lm.base import AtHook, LanguageModel
 from saetui.lm.one_layer import OneLayer, OneLayerConfig, compatibility_form
 from saetui.sae.formats import save_saelens
@@ -102,10 +104,18 @@ def tiny_sae(d_in: int = 16, d_sae: int = 40, seed: int = 1, bias: float = -3.0)
     return SAE(W_dec.T.contiguous(), b_enc, W_dec, torch.randn(d_in, generator=generator) * 0.1)
 
 
+def say_checked(lm: Path) -> None:
+    """Writes a record that the weights in ``lm`` were compared with TransformerLens, whose import takes
+    seconds: that the two agree on random weights is a test of its own."""
+    digest = sha256((lm / "model.safetensors").read_bytes()).hexdigest()
+    checked.write(lm / checked.RECORD, checked.Comparison("not asked", "blocks.0.hook_mlp_out", 0.0, digest))
+
+
 def write_world(root: Path, texts: int = 200) -> list[str]:
     """The tiny model, two SAEs (``narrow``, ``wide``) and some text as files; the options that name them."""
     lm = TinyLM()
     compatibility_form(lm.inner).save(root / "lm")
+    say_checked(root / "lm")
     lm.tokenizer.save(root / "lm" / "tokenizer.json")
     save_saelens(tiny_sae(bias=-0.5), root / "narrow")
     save_saelens(tiny_sae(d_sae=64, seed=2, bias=-0.5), root / "wide")

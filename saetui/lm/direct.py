@@ -22,9 +22,7 @@ class DirectModel:
     """``LanguageModel`` over the direct forward of ``OneLayer``, whose weights must already be in the
     form in which they are read (``one_layer.compatibility_form``).
 
-    Weights that come from elsewhere are held against TransformerLens' own hook when they are first loaded
-    (``saetui.lm.legacy``); for saetui's own format, which the direct forward defines, and for the models
-    that ship, the tests do that, so that no start waits for TransformerLens.
+    Whoever loads weights has held them against TransformerLens' own hook (``saetui.lm.checked``).
     """
 
     def __init__(

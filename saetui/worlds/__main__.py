@@ -10,6 +10,7 @@ import torch
 
 from saetui.corpus.tokenizer import Tokenizer
 from saetui.errors import UserError
+from saetui.lm import checked
 from saetui.lm.one_layer import compatibility_form
 from saetui.settings import cache_root
 from saetui.worlds import real, saes, synthetic
@@ -32,6 +33,7 @@ def main() -> int:
         ("build", "make everything of a world, from nothing"),
         ("lm", "train, or go on training, the language model of a world"),
         ("export", "write the last checkpoint of a training in the form that ships"),
+        ("check", "hold the language model that is there against TransformerLens' hook, and record it"),
         ("saes", "make the SAEs and the card, with the language model that is there"),
     ):
         command = commands.add_parser(name, help=help)
@@ -70,6 +72,12 @@ def run(arguments: argparse.Namespace) -> None:
         model, tokens = checkpointed(folder)
         compatibility_form(model).save(lm)
         log.info("%s: after %s tokens", lm, f"{tokens:,}")
+    if arguments.command in ("build", "export", "check"):
+        found = checked.record(lm, arguments.world)
+        log.info(
+            "%s: off by %.1e from TransformerLens %s at %s",
+            lm, found.difference, found.transformer_lens, found.hook_name,
+        )  # fmt: skip
     if arguments.command in ("build", "saes"):
         train_rows, held_out = world.rows(Tokenizer.from_file(lm / "tokenizer.json"))
         saes.build(arguments.world, recipe, sae_recipe, models, train_rows, held_out)
