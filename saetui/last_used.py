@@ -1,8 +1,12 @@
-"""When a cache's folder was last used: what makes room is what was used longest ago."""
+"""Making room in a cache of folders: how large they are, and which was used longest ago.
+
+Several processes make room at once, so that any folder or file may be gone by the time it is looked at.
+"""
 
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -17,4 +21,19 @@ def mark_used(folder: Path) -> None:
 
 
 def longest_unused_first(folders: Iterable[Path]) -> list[Path]:
-    return sorted(folders, key=lambda folder: folder.stat().st_mtime_ns)
+    """Those of ``folders`` that are still there."""
+    used: dict[Path, int] = {}
+    for folder in folders:
+        with suppress(FileNotFoundError):
+            used[folder] = folder.stat().st_mtime_ns
+    return sorted(used, key=lambda folder: used[folder])
+
+
+def bytes_in(folder: Path) -> int:
+    """Of all files in ``folder`` and below, as far as they are still there."""
+    size = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                size += os.stat(f"{parent}/{name}").st_size  # noqa: PTH116  (a third of the time of a Path)
+    return size

@@ -20,7 +20,7 @@ from torch import Tensor
 from saetui.atomic import write_atomic
 from saetui.corpus.rows import TokenRows
 from saetui.file_lock import try_locked
-from saetui.last_used import longest_unused_first, mark_used
+from saetui.last_used import bytes_in, longest_unused_first, mark_used
 from saetui.lm.base import LanguageModel
 from saetui.settings import cache_root, load_settings
 
@@ -264,11 +264,7 @@ def _appending(path: Path, size: int) -> BinaryIO:
 
 def _prune(root: Path, own: Path, budget: float) -> None:
     """Removes the stores used longest ago until all others and this one fit into the budget."""
-    sizes = {
-        folder: sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        for folder in root.iterdir()
-        if folder.is_dir()
-    }
+    sizes = {folder: bytes_in(folder) for folder in root.iterdir() if folder.is_dir()}
     mark_used(own)
     total = sum(sizes.values())
     for folder in longest_unused_first(sizes.keys() - {own}):

@@ -16,7 +16,6 @@ run reads, rather than its last ones.
 """
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ from safetensors.torch import save
 
 from saetui.atomic import write_atomic
 from saetui.file_lock import locked, try_locked
-from saetui.last_used import longest_unused_first, mark_used
+from saetui.last_used import bytes_in, longest_unused_first, mark_used
 from saetui.settings import cache_root, load_settings
 from saetui.split.disk import activation_bytes
 from saetui.split.filtered import FilteredRows, Piece, Poll
@@ -102,7 +101,7 @@ class ActivationCache:
         return True
 
     def _disk_needed(self, recipe: SplitRecipe) -> str:
-        needed, there = activation_bytes(recipe, self.d_in), _size(self.folder)
+        needed, there = activation_bytes(recipe, self.d_in), bytes_in(self.folder)
         free = shutil.disk_usage(self.folder).free
         line = (
             f"activations are kept in {self.folder}: {there / 1e6:,.0f} MB are there, this run needs "
@@ -165,13 +164,13 @@ class ActivationCache:
     def _make_room(self, size: int) -> bool:
         """Removes what was used longest ago, but no set in use, until ``size`` more bytes fit."""
         sets = [path for path in self._root.iterdir() if path.is_dir()]
-        total = sum(map(_size, sets)) + size
+        total = sum(map(bytes_in, sets)) + size
         for other in longest_unused_first(sets):
             if total <= self._limit:
                 break
             lock = try_locked(other.with_suffix(".used"))
             if lock:
-                total -= _size(other)
+                total -= bytes_in(other)
                 shutil.rmtree(other, ignore_errors=True)
                 lock.close()
         return total <= self._limit
@@ -198,13 +197,3 @@ def _checksum(piece: Piece) -> str:
     for tensor in (piece.x, piece.places):
         digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _size(folder: Path) -> int:
-    """Bytes in a folder, which others may be writing or removing."""
-    size = 0
-    with suppress(FileNotFoundError):
-        for entry in os.scandir(folder):
-            with suppress(FileNotFoundError):
-                size += entry.stat().st_size
-    return size
