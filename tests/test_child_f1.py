@@ -5,11 +5,11 @@ import torch
 from saetui.corpus.grammar import SyntheticRows
 from saetui.split.child_f1 import OCCURRENCES, ChildContexts
 from saetui.split.criteria import load_criteria
-from tests.labelled import ADJ, COUNT, CRITERIA_FILE, DIGIT, SPLIT, fitted, narrow, world
+from tests.labelled import ADJ, COUNT, CRITERIA_FILE, DIGIT, SPLIT, fitted, narrow, synthetic_lm
 
 
 def contexts() -> ChildContexts:
-    found = ChildContexts.of(world()[0], load_criteria(CRITERIA_FILE), SyntheticRows("eval"))
+    found = ChildContexts.of(synthetic_lm(), load_criteria(CRITERIA_FILE), SyntheticRows("eval"))
     assert found is not None
     return found
 

@@ -12,8 +12,10 @@ from saetui.errors import UsageError, UserError
 from saetui.sae.sae import SAE
 from saetui.split import measures
 from saetui.split.children import split_report
+from saetui.split.context_information import context_information
 from saetui.split.measures import Observed
 from saetui.split.report import SplitReport, SplitThresholds
+from saetui.split.split_kind import summarise
 from tests.constructed import ADJ, COUNT, DIGIT, HYPHEN, OTHER, WORD, ConstructedLM, sae_of
 
 # --- arrays: the formulas ---------------------------------------------------------------------------
@@ -45,7 +47,7 @@ def near_parent(k: int, cos: float) -> NDArray:
 
 
 def verdict_of(seen: Observed, limits: SplitThresholds | None = None) -> str:
-    return measures.summary(seen, limits or SplitThresholds()).kind
+    return summarise(seen, limits or SplitThresholds()).kind
 
 
 def kinds(seed: int = 0, weights: tuple[float, ...] = (0.5, 0.3, 0.2)) -> NDArray:
@@ -67,7 +69,7 @@ def test_true_splits(seed: int, weights: tuple[float, ...]) -> None:
     assert measures.margin(seen).value == 1.0
     assert measures.overlap(seen) == 0.0
     assert measures.distinctness(seen) == pytest.approx(1 - 0.85**2)
-    first = measures.context_information(seen)[0]
+    first = context_information(seen)[0]
     assert (first.neighbour, first.share) == ("previous", pytest.approx(1.0))
     assert first.p_value < 0.01
 
@@ -101,7 +103,7 @@ def test_a_random_partition_is_no_split(seed: int) -> None:
     # Everything but the context speaks for a split.
     assert measures.coverage(seen).value == 1.0
     assert measures.effective_number(seen).value == pytest.approx(3.0, abs=0.01)
-    assert measures.context_information(seen)[0].share < 0.02
+    assert context_information(seen)[0].share < 0.02
     assert verdict_of(seen) == "unsplit"
 
 
@@ -140,7 +142,7 @@ def test_a_split_by_the_token_itself_is_no_context() -> None:
     kind = kinds()
     seen = seen_as(np.eye(3)[kind], near_parent(3, 0.8), kind=kind)
     by_token = Observed(**{**vars(seen), "current": kind, "previous": (kind * 7 + 1)})
-    found = {c.neighbour: c for c in measures.context_information(by_token)}
+    found = {c.neighbour: c for c in context_information(by_token)}
     assert found["current"].share == pytest.approx(1.0)
     assert found["previous"].share == 0.0
     assert found["previous"].p_value == 1.0

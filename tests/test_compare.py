@@ -24,7 +24,7 @@ from saetui.split.comparison import Comparison
 from saetui.split.graft import Graft
 from saetui.split.matching import best_matching
 from saetui.split.recipe import GraftRecipe, SplitRecipe
-from tests.labelled import ADJ, COUNT, DIGIT, LM_FOLDER, OTHER, SPLIT, Classes, fitted, narrow, world
+from tests.labelled import ADJ, COUNT, DIGIT, LM_FOLDER, OTHER, SPLIT, Classes, fitted, narrow, synthetic_lm
 
 COST = Cost(500, 1000, 1000, 1.0, 1.0, 2.0)
 TOKENS = 12_000
@@ -51,7 +51,7 @@ def side(*features: Classes, run: str) -> Side:
 
 
 def compared(first: Side, second: Side) -> Comparison:
-    lm, _, _ = world()
+    lm = synthetic_lm()
     return compare(lm, narrow(), first, second, SyntheticRows("eval"), tokens=TOKENS)
 
 

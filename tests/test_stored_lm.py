@@ -15,7 +15,7 @@ from saetui.lm.direct import DirectModel
 from saetui.split.criteria import load_criteria
 from saetui.split.expected import ExpectedChildren
 from saetui.split.judge import judge
-from tests.labelled import CRITERIA_FILE, SPLIT, fitted, world
+from tests.labelled import CRITERIA_FILE, SPLIT, fitted, synthetic_lm
 
 ROWS = SyntheticRows("eval")
 TOKENS = 20_000
@@ -38,7 +38,7 @@ class Counted:
 
 @pytest.fixture
 def lm() -> Counted:
-    return Counted(world()[0])
+    return Counted(synthetic_lm())
 
 
 def tensor(tokens: np.ndarray) -> Tensor:
@@ -49,7 +49,7 @@ def test_rows_read_before_come_from_the_disk_in_any_order(lm: Counted) -> None:
     tokens = tensor(ROWS.read(0, 300))
     with reading_stored(lm, ROWS, TOKENS) as stored:  # type: ignore[arg-type]
         first = torch.cat([stored.activations(tokens[i : i + 100]) for i in (0, 100, 200)])
-    assert torch.equal(first, world()[0].activations(tokens).half().float())
+    assert torch.equal(first, synthetic_lm().activations(tokens).half().float())
     lm.forwards.clear()
     with reading_stored(lm, ROWS, TOKENS) as stored:  # type: ignore[arg-type]
         assert torch.equal(stored.activations(tokens), first)
@@ -63,7 +63,7 @@ def test_other_rows_are_the_models_own(lm: Counted) -> None:
     with reading_stored(lm, ROWS, TOKENS) as stored:  # type: ignore[arg-type]
         prompt = tensor(ROWS.read(0, 1))[:, :9]
         for tokens in (beyond, prompt):
-            assert torch.equal(stored.activations(tokens), world()[0].activations(tokens))
+            assert torch.equal(stored.activations(tokens), synthetic_lm().activations(tokens))
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
@@ -78,7 +78,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(
 def test_a_second_verdict_needs_the_model_for_its_prompts_alone(lm: Counted) -> None:
     criteria = load_criteria(CRITERIA_FILE)
     split = fitted(*SPLIT)
-    plain = judge(world()[0], split, criteria, ROWS)
+    plain = judge(synthetic_lm(), split, criteria, ROWS)
     expected = ExpectedChildren(lm, criteria, ROWS, None)  # type: ignore[arg-type]
     assert expected.passed(split, None) == {"passed": ["count", "adjective", "number"]}
     assert sum(lm.forwards) > 4_000

@@ -21,17 +21,17 @@ from tests.labelled import (
     SPLIT,
     fitted,
     narrow,
-    world,
+    synthetic_lm,
 )
 
 
 def judged(sae: SAE) -> Judgement:
     criteria = load_criteria(CRITERIA_FILE)
-    return judge(world()[0], sae, criteria, SyntheticRows("eval"), tokens=60_000)
+    return judge(synthetic_lm(), sae, criteria, SyntheticRows("eval"), tokens=60_000)
 
 
 def reported(sae: SAE) -> SplitReport:
-    return split_report(world()[0], sae, narrow(), 0, 0.0, SyntheticRows("eval"), tokens=60_000)
+    return split_report(synthetic_lm(), sae, narrow(), 0, 0.0, SyntheticRows("eval"), tokens=60_000)
 
 
 def passes(judgement: Judgement) -> list[list[bool]]:
@@ -106,7 +106,7 @@ def test_duplicates_change_nothing() -> None:
 
 def test_words_of_their_own() -> None:
     """Each class feature is the best one for the words of its class; none is a word of its own."""
-    lm = world()[0]
+    lm = synthetic_lm()
     words = occurrences(lm, fitted(*SPLIT), "-", SyntheticRows("eval"), tokens=60_000).words()
     by_word = {word.word: word for word in words.words}
     assert by_word["two"].feature == COUNT

@@ -10,8 +10,9 @@ from torch import Tensor
 from saetui.census.results import CensusRecipe, FeatureCensus
 from saetui.census.tokens import Neighbourhood
 from saetui.split import measures
+from saetui.split.context_information import information
 from saetui.split.graft import Graft
-from saetui.split.measures import Observed, information
+from saetui.split.measures import Observed
 from saetui.split.report import SplitThresholds
 
 PERMUTATIONS = 99

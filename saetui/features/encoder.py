@@ -27,6 +27,14 @@ class Encoder(Protocol):
         ...
 
 
+class Dictionary(Encoder, Protocol):
+    """An encoder that also reconstructs: an SAE or a graft."""
+
+    def decode(self, f: Tensor) -> Tensor:
+        """Reconstructions ``[..., d_in]`` of feature activations ``[..., d_sae]``."""
+        ...
+
+
 @runtime_checkable
 class _ReadsOneFeature(Protocol):
     def encode_feature(self, x: Tensor, feature: int) -> Tensor: ...

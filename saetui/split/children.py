@@ -13,7 +13,7 @@ from torch import Tensor
 
 from saetui.corpus.rows import TokenRows
 from saetui.errors import UserError
-from saetui.features.encoder import Encoder, check_feature
+from saetui.features.encoder import Dictionary, Encoder, check_feature
 from saetui.features.lens import lens
 from saetui.features.results import Child
 from saetui.features.top_tokens import Progress, TopToken, contexts_of, distinct, read_tokens
@@ -23,8 +23,9 @@ from saetui.split import measures
 from saetui.split.candidates import Candidates, Parent, choose
 from saetui.split.controls import control_parents, controls
 from saetui.split.measures import Observed
-from saetui.split.observing import Dictionary, Observation, observe
+from saetui.split.observing import Observation, observe
 from saetui.split.report import SplitReport, SplitThresholds
+from saetui.split.split_kind import summarise
 
 DEFAULT_TOKENS = 300_000
 CONTROLS = 19
@@ -74,7 +75,7 @@ def split_report(
         control_features,
         on_progress,
     )
-    found, fvu = measures.summary(observed[0].seen, limits), observed[0].fvu
+    found, fvu = summarise(observed[0].seen, limits), observed[0].fvu
     assert fvu is not None
     features = [chosen[0].features[c] for c in found.kept]
     seen = observed[0].seen.only(found.kept)

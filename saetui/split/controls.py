@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from saetui.features.top_tokens import activation_batches
 from saetui.lm.base import LanguageModel
 from saetui.sae.sae import SAE
-from saetui.split import measures
 from saetui.split.candidates import Parent
 from saetui.split.measures import Observed
 from saetui.split.report import Control, SplitThresholds
+from saetui.split.split_kind import summarise
 
 _TOKENS = 20_000
 """Tokens from which densities are taken."""
@@ -56,7 +56,7 @@ def controls(
 
 
 def _control(parent: Parent, seen: Observed, limits: SplitThresholds) -> Control:
-    summary = measures.summary(seen, limits, intervals=False)
+    summary = summarise(seen, limits, intervals=False)
     return Control(
         feature=parent.feature,
         tokens_fired=len(seen.parent),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from saetui.atomic import write_atomic
 from saetui.corpus.rows import TokenRows, batches
 from saetui.errors import UserError
+from saetui.features.encoder import Dictionary
 from saetui.features.row_store import identity
 from saetui.lm.base import AtHook, LanguageModel
 from saetui.settings import cache_root
@@ -69,17 +70,6 @@ def as_metrics(quality: Quality, loss: LossRecovered) -> dict[str, Any]:
     }
 
 
-class Dictionary(Protocol):
-    """An SAE or a graft."""
-
-    @property
-    def d_in(self) -> int: ...
-    @property
-    def d_sae(self) -> int: ...
-    def encode(self, x: Tensor) -> Tensor: ...
-    def decode(self, f: Tensor) -> Tensor: ...
-
-
 class Evaluation:
     """Evaluates SAEs on the first rows of ``rows``: quality on about ``tokens`` tokens, and the loss on
     about ``ce_tokens`` of them. What does not depend on the SAE is computed once: activations and what goes
@@ -105,7 +95,7 @@ class Evaluation:
     def quality(self, sae: Dictionary) -> Quality:
         device = self._lm.device
         squared_error = sum_x2 = torch.zeros((), dtype=torch.float64, device=device)
-        sum_x = torch.zeros(sae.d_in, dtype=torch.float64, device=device)
+        sum_x = torch.zeros(self._lm.d_in, dtype=torch.float64, device=device)
         firings = torch.zeros(sae.d_sae, dtype=torch.float64, device=device)
         tokens = 0
         for x in self._activations():

@@ -7,11 +7,11 @@ from typing import Any
 
 from saetui.corpus.rows import FirstRows, TokenRows
 from saetui.errors import UserError
+from saetui.features.encoder import Dictionary
 from saetui.features.stored_lm import reading_stored
 from saetui.lm.base import LanguageModel
 from saetui.runs.store import Run
 from saetui.split.child_f1 import ChildContexts
-from saetui.split.children import Dictionary
 from saetui.split.criteria import Criteria
 from saetui.split.judge import DEFAULT_TOKENS, judge
 from saetui.split.outcome import criteria_for

@@ -7,17 +7,13 @@ child is after Tree SAE (arXiv 2605.07922); the other numbers are ours and say w
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from saetui.split.report import ContextInformation, SplitKind, SplitThresholds, Spread
+from saetui.split.report import SplitThresholds, Spread
 
-PERMUTATIONS = 499
 BOOTSTRAPS = 500
-MOST_TOKENS = 4000
-"""Tokens that context information is computed on, at most: a random sample of S."""
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
@@ -89,6 +85,12 @@ def masked_cosine(seen: Observed) -> Floats:
 def cosine(seen: Observed) -> Floats:
     """cos(d_c, d_target) of every child, ``[k]``."""
     return _unit(seen.decoder) @ _unit(seen.parent_decoder[None])[0]
+
+
+def cosines(seen: Observed) -> Floats:
+    """cos(d_c, d_c') of every pair of children, ``[k, k]``."""
+    rows = _unit(seen.decoder)
+    return rows @ rows.T
 
 
 def winner(seen: Observed) -> Ints:
@@ -167,8 +169,7 @@ def overlap(seen: Observed) -> float:
 
 def distinctness(seen: Observed) -> float:
     """1 - mean cosine between the decoder rows of children."""
-    rows = _unit(seen.decoder)
-    return 1 - _mean_of_pairs(rows @ rows.T, alone=1.0)
+    return 1 - _mean_of_pairs(cosines(seen), alone=1.0)
 
 
 def logit_divergence(logits: Floats) -> float:
@@ -186,189 +187,14 @@ def logit_divergence(logits: Floats) -> float:
     return _mean_of_pairs(pairs)
 
 
-def context_information(seen: Observed, seed: int = 0) -> list[ContextInformation]:
-    """What the winning child says about its surroundings, most informative neighbour first.
-
-    (I - I_perm) / (H - I_perm): I the mutual information of winner and neighbour over the covered tokens,
-    H the winner's entropy, I_perm the mean of I over permutations of the winner. For the previous and
-    next token all of it is given the current token (permutations stay within equal current tokens), so
-    that a partition by the token itself is no split by context. p = (1 + permutations that reach I) /
-    (1 + permutations), times the three neighbours tried.
-    """
-    rng = np.random.default_rng(seed)
-    won = winner(seen)
-    chosen = np.flatnonzero(won >= 0)
-    if len(chosen) > MOST_TOKENS:
-        chosen = np.sort(rng.choice(chosen, MOST_TOKENS, replace=False))
-    won, current = won[chosen], seen.current[chosen]
-    found = []
-    names: tuple[Literal["previous", "next", "current"], ...] = ("previous", "next", "current")
-    for name in names:
-        given = np.zeros_like(current) if name == "current" else current
-        told = information(won, getattr(seen, name)[chosen], given, rng)
-        room = told.entropy - told.by_chance
-        share = told.corrected / room if room > 1e-9 else 0.0
-        found.append(ContextInformation(name, share, min(1.0, len(names) * told.p_value)))
-    return sorted(found, key=lambda c: (c.p_value > 0.05, -c.share))
-
-
-@dataclass(frozen=True)
-class Information:
-    """What a neighbour says of the winning child, in nats, given something else."""
-
-    entropy: float
-    """H(winner | given)."""
-    actual: float
-    """I(winner; neighbour | given) as counted, which chance alone makes positive."""
-    by_chance: float
-    """Its mean over permutations of the winner within equal ``given``."""
-    p_value: float
-    """(1 + permutations that reach ``actual``) / (1 + permutations)."""
-
-    @property
-    def corrected(self) -> float:
-        """``actual`` less what is due to chance, 0 at least."""
-        return max(0.0, self.actual - self.by_chance)
-
-
-def information(
-    won: Ints, neighbour: Ints, given: Ints, rng: np.random.Generator, permutations: int = PERMUTATIONS
-) -> Information:
-    """Of tokens ``[n]`` with the winner ``won`` (from 0), one of their neighbours and what is given."""
-    if not len(won):
-        return Information(0.0, 0.0, 0.0, 1.0)
-    neighbour, given = _codes(neighbour), _codes(given)
-    cell = _codes(given * (int(neighbour.max()) + 1) + neighbour)
-    k = int(won.max()) + 1
-    entropy = _conditional_entropy(won, given, k)
-
-    def counted(labels: Ints) -> float:
-        return entropy - _conditional_entropy(labels, cell, k)
-
-    actual = counted(won)
-    null = np.array([counted(_shuffled(won, given, rng)) for _ in range(permutations)])
-    p = (1 + int((null >= actual - 1e-12).sum())) / (1 + permutations)
-    return Information(entropy, actual, float(null.mean()), p)
-
-
-def _shuffled(labels: Ints, given: Ints, rng: np.random.Generator) -> Ints:
-    """A random permutation of the labels within equal values of ``given``."""
-    if given.max() == given.min():
-        return rng.permutation(labels)
-    shuffled = np.empty_like(labels)
-    # Both sides in the order of `given`, one of them in random order within it.
-    shuffled[np.argsort(given, kind="stable")] = labels[np.argsort(given + rng.random(len(given)))]
-    return shuffled
-
-
-def _conditional_entropy(labels: Ints, given: Ints, k: int) -> float:
-    """H(labels | given) in nats; ``given`` are codes from 0."""
-    joint = np.bincount(given * k + labels).astype(float)
-    total = np.bincount(given).astype(float)
-    return float(_n_log_n(total).sum() - _n_log_n(joint).sum()) / len(labels)
-
-
-def _n_log_n(counts: Floats) -> Floats:
-    return counts * np.log(np.maximum(counts, 1))
-
-
 def duplicates(seen: Observed, limits: SplitThresholds) -> list[int]:
     """Children (positions) that repeat one with a larger share: the same tokens and the same direction."""
-    alike = (jaccard(seen) >= limits.duplicate) & (
-        _unit(seen.decoder) @ _unit(seen.decoder).T >= limits.copy_cosine
-    )
+    alike = (jaccard(seen) >= limits.duplicate) & (cosines(seen) >= limits.copy_cosine)
     kept: list[int] = []
     repeated: list[int] = []
     for c in np.argsort(-seen.children.sum(0), kind="stable").tolist():
         (repeated if any(alike[c, other] for other in kept) else kept).append(c)
     return sorted(repeated)
-
-
-@dataclass(frozen=True)
-class Summary:
-    """The numbers that a verdict stands on, and the verdict. Those of children are None without any."""
-
-    kind: SplitKind
-    why: str
-    """The rule that gave ``kind``."""
-    kept: list[int]
-    """Children (positions) that repeat no other one, …"""
-    repeated: list[int]
-    """… and the others, which count in no number."""
-    coverage: Spread
-    specificity: Spread | None
-    effective: Spread | None
-    distinctness: float | None
-    context: list[ContextInformation]
-
-
-def summary(seen: Observed, limits: SplitThresholds, intervals: bool = True) -> Summary:
-    """One word for what was seen, and the numbers beside it."""
-    repeated = duplicates(seen, limits)
-    kept = [c for c in range(seen.children.shape[1]) if c not in repeated]
-    seen = seen.only(kept)
-    covered = coverage(seen, intervals)
-    if not kept:
-        why = "no feature fires where the target does, in its direction, and leads there"
-        return Summary("lost", why, kept, repeated, covered, None, None, None, [])
-    specific, effective = specificity(seen, intervals), effective_number(seen, intervals)
-    apart, context = distinctness(seen), context_information(seen)
-    kind, why = _verdict(seen, covered.value, specific.value, effective.value, apart, context, limits)
-    return Summary(kind, why, kept, repeated, covered, specific, effective, apart, context)
-
-
-def _verdict(
-    seen: Observed,
-    covered: float,
-    specific: float,
-    effective: float,
-    apart: float,
-    context: list[ContextInformation],
-    limits: SplitThresholds,
-) -> tuple[SplitKind, str]:
-    """One word, and the rule that gave it; rules are tried in this order."""
-    if covered < limits.lost:
-        return "lost", f"children fire on {covered:.0%} of the target's tokens"
-    by_context = context[0].p_value < limits.p_value
-    general = _general_with_a_hole(seen, limits)
-    if general is not None and by_context:
-        return (
-            "absorbed",
-            f"one child is the target itself but for the tokens that others took ({general:.0%})",
-        )
-    highest = float(recall(seen).max())
-    if effective < limits.effective:
-        if highest > limits.recall_of_one:
-            return "unsplit", f"one child has taken the target's place ({highest:.0%} of its tokens)"
-        return "partly", f"one child only, on {highest:.0%} of the target's tokens"
-    if apart <= limits.distinctness:
-        return "unsplit", f"the children all point one way (distinctness {apart:.2f})"
-    if not by_context:
-        return "unsplit", "which child fires says nothing about the context: a random partition"
-    for holds, reason in (
-        (covered >= limits.coverage, f"children fire on {covered:.0%} of the target's tokens only"),
-        (specific >= limits.specificity, f"{1 - specific:.0%} of the children's activation is elsewhere"),
-        (highest <= limits.recall_of_one, f"one child still fires on {highest:.0%} of the target's tokens"),
-    ):
-        if not holds:
-            return "partly", reason
-    return "split", f"{effective:.1f} effective children, told apart by the {context[0].neighbour} token"
-
-
-def _general_with_a_hole(seen: Observed, limits: SplitThresholds) -> float | None:
-    """Absorption (after Chanin et al., arXiv 2409.14507): a child with the target's own direction that fires
-    on most of its tokens, most of the rest being others' that point elsewhere. Its recall, or None where
-    there is none."""
-    on, rows = seen.on, _unit(seen.decoder)
-    for c in np.argsort(-recall(seen)).tolist():
-        r = float(on[:, c].mean())
-        if not limits.general <= r < 0.95 or cosine(seen)[c] < limits.copy_cosine:
-            continue
-        rest = ~on[:, c]
-        others = on[:, rows @ rows[c] < limits.copy_cosine]
-        if others[rest].any(1).mean() > 0.5:
-            return r
-    return None
 
 
 def _by_row(values: Floats, seen: Observed) -> Floats:
@@ -399,8 +225,3 @@ def _mean_of_pairs(matrix: Floats, alone: float = 0.0) -> float:
 
 def _unit(rows: Floats) -> Floats:
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
-
-
-def _codes(values: Ints) -> Ints:
-    """The same classes numbered from 0."""
-    return np.unique(values, return_inverse=True)[1]

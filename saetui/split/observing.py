@@ -2,27 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from saetui.features.encoder import Encoder
+from saetui.features.encoder import Dictionary, Encoder
 from saetui.features.top_tokens import Progress, activation_batches, encode_features
 from saetui.lm.base import LanguageModel
 from saetui.sae.sae import SAE
 from saetui.split.candidates import Parent
 from saetui.split.measures import Observed
-
-
-class Dictionary(Encoder, Protocol):
-    """An encoder that also reconstructs: an SAE or a graft."""
-
-    def decode(self, f: Tensor) -> Tensor:
-        """Reconstructions ``[..., d_in]`` of feature activations ``[..., d_sae]``."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The split report: what became of a target, for any target and without a criteria file. Without torch.
 
-Definitions of the numbers are beside the formulas, in ``saetui.split.measures``.
+Definitions of the numbers are beside the formulas, in ``saetui.split.measures`` and
+``saetui.split.context_information``.
 """
 
 from collections.abc import Mapping

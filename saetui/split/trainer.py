@@ -55,7 +55,7 @@ class Trainer:
         """Steps done."""
         self._clock = Stopwatch(torch.device(device))
         self.cpu_seconds = 0.0
-        """The same in CPU time of this process."""
+        """As ``seconds``, in CPU time of this process."""
         self.core = TrainStep(
             initial_sae(recipe, d_in, narrow),
             batch_size=recipe.batch_size,

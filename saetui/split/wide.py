@@ -42,7 +42,7 @@ from saetui.split.trainer import Trainer
 
 METRICS_EVERY_S = 1.0
 WAITING_EVERY_S = 15.0
-# Tokens of an evaluation: for FVU and L0, and (each costs three forwards with the unembedding) for the loss.
+# Tokens of an evaluation: for FVU and L0, and (each costs an unembedding) for the loss.
 # The last one counts firings on more of them, for the densities that are saved.
 EVAL_TOKENS = {"cpu": (8_192, 4_096, 65_536), "cuda": (131_072, 65_536, 1_048_576)}
 

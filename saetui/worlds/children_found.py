@@ -15,7 +15,8 @@ from saetui.features.top_tokens import read_tokens
 from saetui.lm.base import LanguageModel
 from saetui.split.children import split_report
 from saetui.split.report import SplitReport, SplitThresholds
-from saetui.worlds.known_splits import EACH, Case, Context, Labelled, fitted_target, the_world
+from saetui.worlds.fitted import EACH, Context, Labelled, fitted_target, the_world
+from saetui.worlds.known_splits import Case
 
 TOKENS = 60_000
 PURE = 0.7

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from saetui.corpus.rows import TokenRows
+from saetui.features.encoder import Dictionary
 from saetui.features.top_tokens import BATCH_TOKENS, read_tokens
 from saetui.lm.base import LanguageModel
 from saetui.sae.sae import SAE
 from saetui.split.child_f1 import CUT, ChildF1
 from saetui.split.criteria import Criteria
-from saetui.split.evaluate import Dictionary, Evaluation
+from saetui.split.evaluate import Evaluation
 from saetui.split.judge import CONTEXT_BEFORE
 from saetui.split.word_contexts import best_features
 
