@@ -22,8 +22,8 @@ from saetui.atomic import write_atomic
 from saetui.settings import cache_root
 
 FAR_FASTER = 1.5
-"""Times that oneDNN must be as fast as the default: on one thread, in CPU seconds, the two taking turns. On an
-EPYC with AVX-512 they measure 1.1, and there a dense step takes 0.9 to 0.95 of its time by oneDNN, but a
+"""Times that oneDNN must be as fast as the default: on one thread, in CPU seconds, the two taking turns. On
+an EPYC with AVX-512 they measure 1.1, and there a dense step takes 0.9 to 0.95 of its time by oneDNN, but a
 language model's forward, whose attention torch then computes more slowly, 1.2."""
 ROUNDS = 5
 
