@@ -24,9 +24,10 @@ not where anything is learnt about language. All numbers below are from rows of 
 }
 
 _LIMITS = {
-    "real": """- One seed of the language model and one of the narrow SAE were trained; recipes were chosen by looking at a few.
-- The child contexts depend on the packages that are installed: elsewhere the corpus, and so every number here,
-  differs a little.
+    "real": """- One seed of the language model was trained, and seeds of the narrow SAE until one had a feature that covers the
+  hyphen well: such a feature is not in every one. Recipes were chosen by looking at a few.
+- The corpus, the tokenizer learnt from it, and so every number here depend on the versions of the packages that
+  are installed.
 - The classes are patterns over the text before the hyphen, not labels.
 - `wide` and `wide-all` differ in initialisation and loss too, not in the filter alone, and each is one seed; the
   recipe of `wide` was chosen on the same held-out documents.

@@ -84,7 +84,8 @@ class HeldOut:
         f = self.encode(sae)
         on = f[self.is_token]
         # The others need no sorting: they do not fire on half of the occurrences.
-        candidates = ((on > 0).double().mean(0) > 0.5).nonzero().flatten().tolist()
+        often = (on > 0).double().mean(0)
+        candidates = (often >= min(0.5, float(often.max()))).nonzero().flatten().tolist()
         return max(candidates, key=lambda feature: _auc(f[:, feature], self.is_token))
 
     def coverage(self, sae: SAE, feature: int, threshold: float) -> Coverage:

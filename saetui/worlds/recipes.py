@@ -69,13 +69,18 @@ TOKENIZER_CHARACTERS = 10_000_000
 class WorldRecipe:
     """What ships of a world beside its language model, and how it is made and measured.
 
-    The target is not written down: it is the narrow SAE's feature that covers the hyphen best. Activations
-    are not rescaled anywhere: the L1 coefficients are for the models' own.
+    The target is not written down: it is the narrow SAE's feature that covers the hyphen best. Nor is it a
+    matter of course that one does: in some narrow SAEs several features share the hyphen. So seeds are tried
+    from ``narrow.seed`` on until one's target has an AUC of ``covered``, at most ``narrow_seeds`` of them
+    (then the best counts). Activations are not rescaled anywhere: the L1 coefficients are for the models'
+    own.
     """
 
     title: str
     prompts: tuple[str, ...]
     narrow: SplitRecipe
+    narrow_seeds: int
+    covered: float
     threshold: float
     """Above this the target counts as firing: between its values on the hyphen and those off it."""
     split: dict[str, Any]
@@ -99,6 +104,8 @@ SYNTHETIC = WorldRecipe(
         d_sae=64, seed=0, init="random", data="all", tokens=819_200, batch_size=2048, lr=2e-3,
         l1_coeff=5.0, l1_warmup=0.1,
     ),
+    narrow_seeds=8,
+    covered=0.9,
     threshold=2.5,
     split={
         "d_sae": 256, "granularity": "row", "loss": "target_zeroed", "new_rows_scale": 1.0,
@@ -122,6 +129,8 @@ REAL = WorldRecipe(
         d_sae=256, seed=1, init="random", data="all", tokens=4_096_000, batch_size=2048, lr=1e-3,
         l1_coeff=4.0, l1_warmup=0.2, buffer_passes=4,
     ),
+    narrow_seeds=8,
+    covered=0.9,
     threshold=1.5,
     split={
         "d_sae": 1024, "granularity": "mixed", "loss": "target_zeroed",

@@ -22,7 +22,7 @@ from saetui.split.judge import judge
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.split.trainer import train
 from saetui.worlds import card
-from saetui.worlds.measure import HeldOut
+from saetui.worlds.measure import Coverage, HeldOut
 from saetui.worlds.recipes import LMRecipe, WorldRecipe
 
 log = logging.getLogger(__name__)
@@ -49,10 +49,10 @@ def build(
     criteria = load_criteria(folder / "criteria.toml")
     read = HeldOut(lm, held_out, TOKEN, recipe.measured_tokens)
 
-    narrow = _trained(recipe.narrow, lm, train_rows, None, "narrow")
-    target = read.best_feature(narrow)
+    narrow_recipe, narrow, covers = _covering(recipe, lm, train_rows, read)
+    target = covers.feature
     quality, density = read.quality(narrow)
-    _save(narrow, folder / "narrow", density, recipe.narrow, lm, train_rows)
+    _save(narrow, folder / "narrow", density, narrow_recipe, lm, train_rows)
     numbers: dict[str, Any] = {
         "world": name,
         "lm": {
@@ -66,9 +66,9 @@ def build(
         "held_out_tokens": len(read.is_token),
         "occurrences": int(read.is_token.sum()),
         "narrow": {
-            "recipe": changes(recipe.narrow),
+            "recipe": changes(narrow_recipe),
             "quality": asdict(quality),
-            "target": asdict(read.coverage(narrow, target, recipe.threshold)),
+            "target": asdict(covers),
             "children": [asdict(child) for child in read.children(narrow, criteria)],
         },
     }
@@ -107,6 +107,23 @@ def changes(recipe: SplitRecipe | GraftRecipe) -> dict[str, Any]:
     """What a recipe has other than the general defaults."""
     defaults = type(recipe)().to_dict()
     return {key: value for key, value in recipe.to_dict().items() if value != defaults[key]}
+
+
+def _covering(
+    recipe: WorldRecipe, lm: DirectModel, rows: TokenRows, read: HeldOut
+) -> tuple[SplitRecipe, SAE, Coverage]:
+    """The first narrow SAE of which one feature covers the token well enough, or the best of all tried; its
+    recipe, and that feature."""
+    tried: list[tuple[SplitRecipe, SAE, Coverage]] = []
+    for seed in range(recipe.narrow.seed, recipe.narrow.seed + recipe.narrow_seeds):
+        one = replace(recipe.narrow, seed=seed)
+        sae = _trained(one, lm, rows, None, f"narrow, seed {seed}")
+        covers = read.coverage(sae, read.best_feature(sae), recipe.threshold)
+        log.info("narrow, seed %d: feature %d covers it with AUC %.3f", seed, covers.feature, covers.auc)
+        tried.append((one, sae, covers))
+        if covers.auc >= recipe.covered:
+            break
+    return max(tried, key=lambda one: one[2].auc)
 
 
 def _trained(recipe: SplitRecipe, lm: DirectModel, rows: TokenRows, narrow: SAE | None, label: str) -> SAE:
