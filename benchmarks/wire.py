@@ -22,7 +22,7 @@ def show(folder: Path) -> None:
     from textual.app import App
 
     from saetui.runs.store import Run
-    from saetui.tui.monitor import MonitorScreen
+    from saetui.tui.screens.monitor import MonitorScreen
 
     class Monitor(App[None]):
         def on_mount(self) -> None:

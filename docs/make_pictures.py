@@ -20,7 +20,7 @@ from saetui.runs.store import list_runs
 from saetui.settings import runs_root
 from saetui.setup import Setup
 from saetui.tui.app import Workbench
-from saetui.tui.monitor import MonitorScreen
+from saetui.tui.screens.monitor import MonitorScreen
 from saetui.tui.screens.review import ReviewScreen
 from saetui.tui.selection import Selected
 from saetui.tui.session import NARROW

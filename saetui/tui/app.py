@@ -126,7 +126,7 @@ class Workbench(App[None]):
         self.push_screen(HelpScreen(self.keymap_checked))
 
     def action_runs(self) -> None:
-        from saetui.tui.runs_list import RunsScreen
+        from saetui.tui.screens.runs import RunsScreen
 
         self.push_screen(RunsScreen(self.watch_runs, self._symbols, marks=self.marks))
 
@@ -157,12 +157,12 @@ class Workbench(App[None]):
         return cast("Symbols", self.settings.symbols)
 
     def on_monitor_requested(self, message: MonitorRequested) -> None:
-        from saetui.tui.monitor import MonitorScreen
+        from saetui.tui.screens.monitor import MonitorScreen
 
         self.push_screen(MonitorScreen(message.run, self._symbols, marks=self.marks))
 
     def on_curves_requested(self) -> None:
-        from saetui.tui.curves_screen import CurvesScreen
+        from saetui.tui.screens.curves import CurvesScreen
 
         self.push_screen(CurvesScreen(self.watch_runs.root, self.marks, self._symbols))
 

@@ -14,11 +14,11 @@ import pytest
 from saetui import settings
 from saetui.errors import UserError
 from saetui.features.results import Contexts, PromptProbe
-from saetui.tui.monitor import MonitorScreen
 from saetui.tui.run_watch import RunWatch
-from saetui.tui.runs_list import RunsScreen
 from saetui.tui.screens.help import HelpScreen
+from saetui.tui.screens.monitor import MonitorScreen
 from saetui.tui.screens.review import ReviewScreen
+from saetui.tui.screens.runs import RunsScreen
 from tests.tui.bench import Bench, bench, finished_graft
 from tests.tui.fabricate import FakeRun, several_runs
 from tests.tui.fake_engine import FakeEngine, contexts

@@ -5,12 +5,12 @@ import math
 import pytest
 
 from saetui.tui.curves import curves, plan, traces
-from saetui.tui.curves_screen import CurvesScreen
 from saetui.tui.marks import Marks
 from saetui.tui.run_follower import RunFollower
 from saetui.tui.run_messages import CurvesRequested, MonitorRequested
 from saetui.tui.run_watch import RunWatch
-from saetui.tui.runs_list import RunsScreen
+from saetui.tui.screens.curves import CurvesScreen
+from saetui.tui.screens.runs import RunsScreen
 from saetui.tui.widgets.line_plot import LinePlot
 from saetui.tui.widgets.palette import MARKERS
 from saetui.tui.widgets.table import Table

@@ -12,10 +12,10 @@ from textual.widgets import Static
 
 from saetui.setup import Setup
 from saetui.tui.app import Workbench
-from saetui.tui.log_screen import LogScreen
-from saetui.tui.monitor import MonitorScreen
 from saetui.tui.run_watch import RunWatch
-from saetui.tui.runs_list import RunsScreen
+from saetui.tui.screens.log import LogScreen
+from saetui.tui.screens.monitor import MonitorScreen
+from saetui.tui.screens.runs import RunsScreen
 from tests.tui.fabricate import FakeRun
 from tests.tui.fake_engine import FakeEngine
 from tests.tui.host import Host

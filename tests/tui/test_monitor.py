@@ -5,9 +5,9 @@ import time
 import pytest
 
 from saetui.tui.marks import Marks
-from saetui.tui.monitor import MonitorScreen
 from saetui.tui.run_follower import RunFollower
 from saetui.tui.run_messages import JudgeRequested, RunControlRequested
+from saetui.tui.screens.monitor import MonitorScreen
 from saetui.tui.widgets.confirm import Confirm
 from saetui.tui.widgets.line_plot import LinePlot
 from saetui.tui.widgets.palette import MARKERS

@@ -4,7 +4,7 @@ import pytest
 
 from saetui.tui.run_messages import JudgeRequested, MonitorRequested, RunControlRequested
 from saetui.tui.run_watch import RunWatch
-from saetui.tui.runs_list import RunsScreen
+from saetui.tui.screens.runs import RunsScreen
 from saetui.tui.widgets.table import Table
 from tests.tui.fabricate import FakeRun, several_runs
 from tests.tui.host import Host, until

@@ -14,8 +14,8 @@ from saetui.runs.store import LIVE, list_runs
 from saetui.setup import Setup
 from saetui.split.review import read_review
 from saetui.tui.app import Workbench
-from saetui.tui.monitor import MonitorScreen
 from saetui.tui.screens.launch import LaunchScreen
+from saetui.tui.screens.monitor import MonitorScreen
 from saetui.tui.screens.review import ReviewScreen
 from saetui.tui.selection import Selected
 from saetui.tui.session import NARROW

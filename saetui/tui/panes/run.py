@@ -12,9 +12,9 @@ from saetui.errors import UserError
 from saetui.quantities import duration, short, si
 from saetui.tui.panes.pane import Pane
 from saetui.tui.poller import Poller
-from saetui.tui.polling_screen import Looked
 from saetui.tui.run_messages import MonitorRequested
 from saetui.tui.run_watch import RunWatch
+from saetui.tui.screens.polling import Looked
 from saetui.tui.selection import Selected
 from saetui.tui.session import Session
 from saetui.tui.shell_words import command

@@ -20,8 +20,8 @@ from saetui.studies.shipped import shipped
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
 from saetui.tui.marks import Marks
-from saetui.tui.polling_screen import INTERVAL_S, PollingScreen
 from saetui.tui.screens.line_input import LineInput
+from saetui.tui.screens.polling import INTERVAL_S, PollingScreen
 from saetui.tui.screens.study import StudyScreen, ask_to_stop, go_on
 from saetui.tui.shell_words import setup_words
 from saetui.tui.study_start import start_study

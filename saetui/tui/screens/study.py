@@ -18,11 +18,11 @@ from saetui.studies.status import StudyStatus, summary
 from saetui.studies.store import Study
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
-from saetui.tui.log_screen import LogScreen
 from saetui.tui.marked_table import MarkedTable
 from saetui.tui.marks import Marks
-from saetui.tui.polling_screen import INTERVAL_S, PollingScreen
 from saetui.tui.run_messages import CurvesRequested, JudgeRequested, MonitorRequested
+from saetui.tui.screens.log import LogScreen
+from saetui.tui.screens.polling import INTERVAL_S, PollingScreen
 from saetui.tui.shell_words import command
 from saetui.tui.study_table import CellRow, cell_columns, cell_rows, same_for_all, seed_columns
 from saetui.tui.study_watch import SeenStudies, SeenStudy, StudyWatch

@@ -9,7 +9,7 @@ from textual.binding import Binding
 from textual.widgets import Log, Static
 
 from saetui.tui.key_line import KeyLine
-from saetui.tui.polling_screen import PollingScreen
+from saetui.tui.screens.polling import PollingScreen
 from saetui.visible import visible
 
 _SHOWN = 1 << 18

@@ -14,10 +14,8 @@ from saetui.runs.status import RunStatus
 from saetui.runs.store import LIVE, Run
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
-from saetui.tui.log_screen import LogScreen
 from saetui.tui.marked_table import MarkedTable, mark_column
 from saetui.tui.marks import Marks
-from saetui.tui.polling_screen import INTERVAL_S, PollingScreen
 from saetui.tui.run_messages import (
     CurvesRequested,
     JudgeRequested,
@@ -27,6 +25,8 @@ from saetui.tui.run_messages import (
 )
 from saetui.tui.run_text import STYLES, state_text
 from saetui.tui.run_watch import RunWatch
+from saetui.tui.screens.log import LogScreen
+from saetui.tui.screens.polling import INTERVAL_S, PollingScreen
 from saetui.tui.widgets.canvas import Symbols
 from saetui.tui.widgets.table import Column, Table
 
@@ -80,7 +80,7 @@ class RunsScreen(PollingScreen[list[RunStatus]]):
     """The list of runs. Closing it, or saetui, leaves them alone."""
 
     BINDINGS: ClassVar = [*bindings("runs"), Binding("enter", "open", "Monitor")]
-    CSS_PATH = "runs_list.tcss"
+    CSS_PATH = "runs.tcss"
 
     def __init__(
         self,

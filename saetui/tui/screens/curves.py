@@ -18,11 +18,11 @@ from saetui.tui.key_line import KeyLine
 from saetui.tui.marked_table import MarkedTable, mark_column
 from saetui.tui.marks import Marks
 from saetui.tui.monitor_plots import AXES, SMOOTHING
-from saetui.tui.overlay_screen import OverlayScreen
-from saetui.tui.polling_screen import INTERVAL_S, PollingScreen
 from saetui.tui.run_follower import RunFollower, Snapshot
 from saetui.tui.run_messages import MonitorRequested
 from saetui.tui.run_text import STYLES, state_text
+from saetui.tui.screens.overlay import OverlayScreen
+from saetui.tui.screens.polling import INTERVAL_S, PollingScreen
 from saetui.tui.shell_words import command
 from saetui.tui.widgets.canvas import Symbols
 from saetui.tui.widgets.line_plot import LinePlot
@@ -42,7 +42,7 @@ class CurvesScreen(PollingScreen[View]):
     """Opens on the runs in ``marks``, and marks others with ``o``: all lists of runs share the marks."""
 
     BINDINGS = bindings("curves")
-    CSS_PATH = "curves_screen.tcss"
+    CSS_PATH = "curves.tcss"
 
     def __init__(
         self, root: Path, marks: Marks, symbols: Symbols = "braille", interval: float = INTERVAL_S

@@ -11,14 +11,14 @@ from saetui.runs.store import LIVE, Run, State, list_runs
 from saetui.tui.actions import bindings
 from saetui.tui.event_lines import EventLines
 from saetui.tui.key_line import KeyLine
-from saetui.tui.log_screen import LogScreen
 from saetui.tui.marks import Marks
 from saetui.tui.monitor_look import Looker, View
-from saetui.tui.overlay_screen import OverlayScreen
-from saetui.tui.polling_screen import INTERVAL_S, PollingScreen
 from saetui.tui.run_header import RunHeader
 from saetui.tui.run_messages import JudgeRequested, RunControlRequested, ask_to_stop
 from saetui.tui.run_plots import RunPlots
+from saetui.tui.screens.log import LogScreen
+from saetui.tui.screens.overlay import OverlayScreen
+from saetui.tui.screens.polling import INTERVAL_S, PollingScreen
 from saetui.tui.widgets.canvas import Symbols
 
 ALLOWED: dict[str, tuple[State, ...]] = {
