@@ -363,7 +363,8 @@ class Session:
         return await self._ask_of(sae, "children", on_progress, target=target)
 
     async def judge(self, run_id: str, on_progress: Progress | None = None) -> Judgement:
-        info = await self.open_run(run_id)
+        """What is opened for the judge alone is not what a person has opened: nothing is shown beside it."""
+        info: EncoderInfo = await self._ask("open_run", run=run_id)
         return await self._ask("judge", on_progress=on_progress, sae=info.name)
 
     async def counterpart(self, sae: str) -> str:

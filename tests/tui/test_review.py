@@ -63,6 +63,16 @@ async def test_the_next_run_is_judged_while_this_one_is_reviewed() -> None:
         assert sum(op == "judge" for op, _ in it.engine.asked) == 2
 
 
+async def test_what_the_judge_opens_is_not_what_the_person_has_opened() -> None:
+    for name in NAMES:
+        finished_graft(name)
+    async with bench() as it:
+        await waiting(it)
+        before = list(it.app.session.encoders)
+        await it.press("V", *"A" * 9)
+        assert "done:" in it.line("#progress") and list(it.app.session.encoders) == before
+
+
 async def test_no_key_is_offered_while_the_judge_reads() -> None:
     run = finished_graft(NAMES[0]).run
     gate = asyncio.Event()
