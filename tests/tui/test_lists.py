@@ -123,3 +123,19 @@ def test_growing_columns_share_what_is_left() -> None:
     fixed, first, second = (Column(name, str, 4, grow=name != "a") for name in "abc")
     widths = [width for _, width in fit_columns([fixed, first, second], 21)]
     assert widths == [4, 7, 6] and sum(widths) + 2 * 2 == 21
+
+
+def test_a_column_gives_up_its_wish_before_its_place_and_what_matters_less_before_that() -> None:
+    first = Column[str]("first", str, 10)
+    recipe = Column[str]("recipe", str, 8, grow=True, drop=1, wish=20)
+    other = Column[str]("other", str, 5, drop=2)
+
+    def fitted(width: int) -> list[tuple[str, int]]:
+        return [(column.title, cells) for column, cells in fit_columns([first, recipe, other], width)]
+
+    assert fitted(41) == [("first", 10), ("recipe", 22), ("other", 5)]
+    assert fitted(39) == [("first", 10), ("recipe", 20), ("other", 5)]
+    assert fitted(38) == [("first", 10), ("recipe", 26)]
+    assert fitted(31) == [("first", 10), ("recipe", 19)]
+    assert fitted(20) == [("first", 10), ("recipe", 8)]
+    assert fitted(19) == [("first", 10)]
