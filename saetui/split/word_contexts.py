@@ -104,7 +104,8 @@ class Occurrences:
                 f"no word stands {min_count} times before {self.token!r} in {self.tokens_read} tokens of "
                 f"{self.rows}: read more tokens"
             )
-        columns = [i for i, f in enumerate(self.features) if features is None or f in set(features)]
+        chosen = set(self.features if features is None else features)
+        columns = [i for i, feature in enumerate(self.features) if feature in chosen]
         f, mass = self.activations[:, columns], self.mass[columns]
         is_word = np.array(self.before)[:, None] == np.array(words)[None]  # [n, words]
         best, f1 = best_features(f, is_word, mass >= cut)
