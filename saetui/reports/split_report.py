@@ -12,7 +12,7 @@ from saetui.reports.verdict_text import CONTEXTS_SHOWN, context_text
 from saetui.split.report import SplitReport, Spread
 from saetui.visible import visible
 
-WIDTH = 80
+WIDTH = 78
 """Columns of the text, contexts apart."""
 _MARKS = {True: "✓", False: "✗", None: " "}
 _AT_ONCE = ("general", "copy_cosine", "duplicate")
@@ -36,8 +36,8 @@ def measures(report: SplitReport) -> list[Measure]:
     ``saetui.split.measures``."""
     limits = report.limits
     found = [
-        _at_least("coverage", report.coverage, limits.coverage, "target's tokens with a child"),
-        _at_least("specificity", report.specificity, limits.specificity, "of it where the target fires"),
+        _at_least("coverage", report.coverage, limits.coverage, "target tokens with a child"),
+        _at_least("specificity", report.specificity, limits.specificity, "of it where target fires"),
         _at_least("effective children", report.effective, limits.effective, "1: a copy"),
     ]
     if report.children:
@@ -66,7 +66,7 @@ def measures(report: SplitReport) -> list[Measure]:
                 f"{context.share:.2f}, p {context.p_value:.3f}",
                 f"p < {limits.p_value:g}" if best else "",
                 context.p_value < limits.p_value if best else None,
-                "of the child, by that token",
+                "of the child, by the token",
             )
         )
     if report.margin is not None:

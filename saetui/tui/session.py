@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         PromptProbe,
     )
     from saetui.split.recipe import GraftRecipe, SplitRecipe
+    from saetui.split.report import SplitReport
     from saetui.split.verdict import Judgement
 
 NARROW = "narrow"
@@ -361,6 +362,10 @@ class Session:
 
     async def children(self, sae: str, target: int, on_progress: Progress | None = None) -> list[Child]:
         return await self._ask_of(sae, "children", on_progress, target=target)
+
+    async def report(self, sae: str, target: int, on_progress: Progress | None = None) -> SplitReport:
+        """What became of ``target`` in ``sae``, held against control features where it has any."""
+        return await self._ask_of(sae, "report", on_progress, target=target, controls=True)
 
     async def judge(self, run_id: str, on_progress: Progress | None = None) -> Judgement:
         """What is opened for the judge alone is not what a person has opened: nothing is shown beside it."""

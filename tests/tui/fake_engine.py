@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from saetui.census import results as taken
@@ -32,6 +33,7 @@ from saetui.features.results import (
     TokenLogit,
     TokenProbe,
 )  # fmt: skip
+from saetui.split.report import SplitReport
 from saetui.split.verdict import (
     ChildVerdict,
     CriterionResult,
@@ -40,6 +42,7 @@ from saetui.split.verdict import (
     PromptReading,
     ReadContext,
 )
+from tests.split_report_support import REPORT
 
 NARROW = EncoderInfo("narrow", "narrow", "narrow", 512)
 WIDE = EncoderInfo("wide", "sae", "wide-2048", 2048)
@@ -267,6 +270,9 @@ class FakeEngine:
 
     def _children(self, sae: str, target: int) -> list[Child]:
         return CHILDREN
+
+    def _report(self, sae: str, target: int, controls: bool) -> SplitReport:
+        return replace(REPORT, target=target, controls=REPORT.controls if controls else [])
 
     def _status(self) -> Status:
         return Status("gelu-1l", "cpu", [NARROW], [], 1)

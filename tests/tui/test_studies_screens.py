@@ -3,18 +3,25 @@
 import asyncio
 
 import pytest
+from textual.widgets import Static
 
+from saetui import settings
+from saetui.reports.split_report import report_text
 from saetui.setup import Setup
 from saetui.studies.shipped import shipped
 from saetui.studies.status import study_status
+from saetui.studies.verdicts import REPORT_FILE, store_report
 from saetui.tui.exporting import exportable, stem
 from saetui.tui.marks import Marks
 from saetui.tui.run_messages import CurvesRequested, JudgeRequested, MonitorRequested
 from saetui.tui.screens.line_input import LineInput
+from saetui.tui.screens.split_report import SplitReportScreen
 from saetui.tui.screens.studies import StudiesScreen
 from saetui.tui.screens.study import StudyScreen
-from saetui.tui.study_watch import StudyWatch
+from saetui.tui.screens.study_tables import StudyTablesScreen
+from saetui.tui.study_watch import all_studies, one_study
 from saetui.tui.widgets.table import Table
+from tests.split_report_support import REPORT
 from tests.tui.fabricate_study import FakeStudy, half_done
 from tests.tui.host import Host, until
 from tests.tui.snapshot import check_snapshot, screen_text
@@ -222,7 +229,7 @@ async def test_planning_can_be_left_and_its_failure_is_said(tmp_path, monkeypatc
 def test_a_study_at_rest_is_not_read_again(tmp_path, monkeypatch):
     fake = FakeStudy(tmp_path)
     run = fake.finished("narrow.f240.s1", 0)
-    watch = StudyWatch(tmp_path, "reliable")
+    watch = one_study(fake.study)
     assert watch.poll() is not None
     reads: list[int] = []
     monkeypatch.setattr(
@@ -236,7 +243,7 @@ def test_a_study_at_rest_is_not_read_again(tmp_path, monkeypatch):
 
 def test_a_run_that_has_not_changed_is_not_read_again(tmp_path, monkeypatch):
     fake = half_done(tmp_path)
-    watch = StudyWatch(tmp_path)
+    watch = one_study(fake.study)
     assert watch.poll() is not None
     from saetui.studies import report
 
@@ -246,3 +253,79 @@ def test_a_run_that_has_not_changed_is_not_read_again(tmp_path, monkeypatch):
     fake.finished("narrow.f240.s3", 5)
     assert watch.poll() is not None
     assert read == ["narrow.f240.s3"]
+
+
+def test_a_list_reads_no_curve_and_says_the_same(tmp_path, monkeypatch):
+    fake = half_done(tmp_path)
+    seen = one_study(fake.study).poll()
+    monkeypatch.setattr("saetui.studies.report.read_cell", lambda *all: pytest.fail("the whole run is read"))
+    listed = all_studies(tmp_path).poll()
+    states = [[cell.state for cell in found.studies[0].status.cells] for found in (listed, seen)]
+    assert states[0] == states[1]
+    assert listed.studies[0].splits == seen.studies[0].splits == (True, False, None, None, None, None)
+    assert [cell.success for cell in seen.studies[0].report.cells] == list(listed.studies[0].splits)
+
+
+# -- what came out
+
+
+async def test_the_tables_of_a_study(tmp_path):
+    fake = half_done(tmp_path)
+    fake.finished("random.f240.s1", 5, passed=False)
+    async with Host(page(fake)).run_test(size=(80, 24)) as pilot:
+        await until(pilot, shows(pilot, "1 running"))
+        await pilot.press("T")
+        screen = pilot.app.screen
+        assert isinstance(screen, StudyTablesScreen)
+        await until(pilot, shows(pilot, "Over seeds"))
+        seen = []
+        while screen.shown.title not in seen:
+            seen.append(screen.shown.title)
+            await pilot.press("tab")
+        assert seen == [
+            "Over seeds",
+            "Where children fail",
+            "What the filter buys",
+            "How soon",
+            "Split quality on the way",
+        ]
+        await pilot.press("tab", "tab")
+        check_snapshot(pilot.app, "study-tables")
+        # What the narrow screen has no room for is in the line below, and in an export.
+        line = str(screen.query_one("#tables-row", Static).content)
+        assert "data filtered row · init narrow · split 1 of 2 · " in line and "trained 6.00M" in line
+        assert "the forwards that a run of its own pays" in screen_text(pilot.app).replace("\n", " ")
+        ((name, table),) = exportable(screen)
+        record = table.records()[0]
+        assert (name, record["data"], record["mean F1"]) == ("table", "filtered row", "0.83 (0.80 … 0.85)")
+        await pilot.press("escape")
+        assert isinstance(pilot.app.screen, StudyScreen)
+
+
+async def test_a_study_without_a_finished_run_has_no_tables(tmp_path):
+    async with Host(StudyTablesScreen(FakeStudy(tmp_path).study, 0.02)).run_test(size=(80, 24)) as pilot:
+        await until(pilot, shows(pilot, "reliable"))
+        await pilot.press("tab", "escape")
+
+
+async def test_the_split_report_of_a_run(tmp_path):
+    fake = half_done(tmp_path)
+    run = fake.finished("narrow.f240.s3", 5).run
+    async with Host(page(fake)).run_test(size=(80, 24), notifications=True) as pilot:
+        await until(pilot, shows(pilot, "3 of 6 finished"))
+        store_report(run.folder, REPORT)
+        await pilot.press("down", "down", "R")
+        assert isinstance(pilot.app.screen, SplitReportScreen)
+        await until(pilot, shows(pilot, "≥ 0.8"))
+        check_snapshot(pilot.app, "split-report")
+        await pilot.press("end")
+        await until(pilot, shows(pilot, "child 240 (began as the target)"))
+        assert pilot.app.screen.headless() == [f"saetui judge {run.id} --report"]
+        await pilot.press("c")
+        kept = settings.state_root() / "clipboard.txt"
+        await until(pilot, lambda: kept.is_file() and kept.read_text() == report_text(REPORT))
+        await pilot.press("escape", "home", "R")
+        await until(pilot, shows(pilot, "no split report"))
+        (run.folder / REPORT_FILE).write_text('{"kind": "split"}')  # of another version
+        await pilot.press("down", "down", "R")
+        assert isinstance(pilot.app.screen, StudyScreen)

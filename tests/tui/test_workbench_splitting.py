@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from dataclasses import replace
 
 import pytest
 from textual.widgets import Input, Static
@@ -13,12 +14,14 @@ from saetui import settings
 from saetui.errors import UserError
 from saetui.runs.store import Run
 from saetui.split.review import read_review
+from saetui.studies.verdicts import REPORT_FILE, store_report
 from saetui.tui.run_follower import RunFollower
 from saetui.tui.screens.feature import FeatureScreen
 from saetui.tui.screens.launch import Choice, LaunchScreen
 from saetui.tui.screens.line_input import LineInput
 from saetui.tui.screens.review import ReviewScreen
 from saetui.tui.selection import Selected
+from tests.split_report_support import REPORT
 from tests.tui.bench import GELU, Bench, bench, finished_graft
 from tests.tui.fabricate import FakeRun
 from tests.tui.fake_engine import CHILDREN, FakeEngine
@@ -96,6 +99,26 @@ async def test_children_of_an_earlier_run_are_found_again() -> None:
         assert it.screen.children_pane.run == Run(newer.run.folder)
         await it.press("o")
         assert it.screen.children_pane.run == Run(older.run.folder)
+
+
+async def test_the_split_report_behind_the_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run with a stored one that, without asking; else as the engine finds it, with controls."""
+    found = finished_graft("1122-1403-f0-aaa")
+    async with bench() as it:
+        await it.wait_for(lambda: it.screen.children_pane.children_shown)
+        await it.press("R")
+        await it.wait_for(lambda: "control features" in it.app.screen.text)
+        asked = [args for op, args in it.engine.asked if op == "report"]
+        assert asked == [{"sae": "1122-1403-f0-aaa", "target": 0, "controls": True}]
+        await it.press("escape")
+        store_report(found.run.folder, replace(REPORT, target=77))
+        await it.press("R")
+        await it.wait_for(lambda: it.app.screen.text.startswith("feature 77: partly"))
+        assert len([op for op, _ in it.engine.asked if op == "report"]) == 1
+        it.engine.errors["report"] = UserError("no held-out text")
+        (found.run.folder / REPORT_FILE).unlink()
+        await it.press("escape", "R")
+        await it.wait_for(lambda: it.app.screen.text == "no held-out text")
 
 
 # -- launching

@@ -22,10 +22,13 @@ from saetui.tui.widgets.table import Column
 from saetui.visible import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from saetui.engine.messages import EncoderInfo
     from saetui.features.results import Child, Context
     from saetui.runs.store import Run
     from saetui.split.recipe import GraftRecipe
+    from saetui.split.report import SplitReport
 
 GISTS = 5
 """Different words before the token that tell a child apart in one line."""
@@ -148,6 +151,22 @@ class ChildrenPane(Pane):
         at = ids.index(self.source.run) if self.source and self.source.run in ids else -1
         self.show_run(ids[(at + 1) % len(ids)], self.parent_feature)
 
+    def open_report(self) -> None:
+        """The split report of what is shown: the run's own where it has one, else as the engine finds it."""
+        from saetui.tui.screens.split_report import SplitReportScreen, stored_report
+
+        if (source := self.source) is None or (target := self.parent_feature) is None:
+            self.notify("no children are shown yet: g grafts this feature")
+            return
+
+        async def read(say: Callable[[str], None]) -> SplitReport:
+            underway = Underway("reading held-out text")
+            return await self.session.report(source.name, target, lambda m: say(underway.line(m)))
+
+        report = stored_report(self.run) if self.run else None
+        title = f"feature {target} in {source.run or source.title}"
+        self.app.push_screen(SplitReportScreen(title, report or read, self.headless()))
+
     # -- grafting
 
     def graft(self, recipe: GraftRecipe, keep: bool = True) -> None:
@@ -212,7 +231,7 @@ class ChildrenPane(Pane):
     def _show(self, source: EncoderInfo, children: list[Child]) -> None:
         self.source = source
         self._fill(children)
-        kept = f"{source.run} · o other run" if source.run else "not kept as a run"
+        kept = f"{source.run} · R report · o other run" if source.run else "not kept as a run · R report"
         self.border_subtitle = f"of {self.parent_feature} · {kept}"
         self.post_message(self.Changed())
 

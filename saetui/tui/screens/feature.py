@@ -255,6 +255,10 @@ class FeatureScreen(Screen[None]):
         self.action_pane(4)
         self.children_pane.show_other_run()
 
+    def action_split_report(self) -> None:
+        self.action_pane(4)
+        self.children_pane.open_report()
+
     def action_pair(self) -> None:
         from saetui.tui.screens.pair import PairScreen
 

@@ -25,7 +25,7 @@ from saetui.tui.screens.polling import INTERVAL_S, PollingScreen
 from saetui.tui.screens.study import StudyScreen, ask_to_stop, go_on
 from saetui.tui.shell_words import setup_words
 from saetui.tui.study_start import start_study
-from saetui.tui.study_watch import SeenStudy, StudyWatch
+from saetui.tui.study_watch import SeenStudy, all_studies
 from saetui.tui.widgets.canvas import Symbols
 from saetui.tui.widgets.table import Column, Table
 
@@ -70,7 +70,7 @@ class StudiesScreen(PollingScreen[Listed]):
         super().__init__(interval)
         self.root, self.setup, self.marks = root, setup, marks
         self.symbols: Symbols = symbols
-        self._watch = StudyWatch(root)
+        self._watch = all_studies(root)
         self._shipped: list[StudyLine] | None = None
 
     def look(self) -> Listed | None:

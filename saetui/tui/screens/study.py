@@ -25,13 +25,13 @@ from saetui.tui.screens.log import LogScreen
 from saetui.tui.screens.polling import INTERVAL_S, PollingScreen
 from saetui.tui.shell_words import command
 from saetui.tui.study_table import CellRow, cell_columns, cell_rows, same_for_all, seed_columns
-from saetui.tui.study_watch import SeenStudies, SeenStudy, StudyWatch
+from saetui.tui.study_watch import SeenReport, SeenStudies, SeenStudy, one_study
 from saetui.tui.widgets.canvas import Symbols
 from saetui.tui.widgets.confirm import Confirm
 from saetui.tui.widgets.table import Table
 
 
-class StudyScreen(PollingScreen[SeenStudies]):
+class StudyScreen(PollingScreen[SeenStudies[SeenReport]]):
     """Closing it, or saetui, leaves the study alone: it has a process of its own."""
 
     BINDINGS: ClassVar = [*bindings("study"), Binding("enter", "open", "Monitor")]
@@ -43,11 +43,11 @@ class StudyScreen(PollingScreen[SeenStudies]):
         super().__init__(interval)
         self.study, self.marks = study, marks
         self.symbols: Symbols = symbols
-        self.seen: SeenStudy | None = None
+        self.seen: SeenReport | None = None
         self._shape: tuple[object, ...] = ()
-        self._watch = StudyWatch(study.runs_root, study.name)
+        self._watch = one_study(study)
 
-    def look(self) -> SeenStudies | None:
+    def look(self) -> SeenStudies[SeenReport] | None:
         return self._watch.poll()
 
     def compose(self) -> ComposeResult:
@@ -76,7 +76,7 @@ class StudyScreen(PollingScreen[SeenStudies]):
     def cells(self) -> MarkedTable[CellRow]:
         return self.query_one("#cells", MarkedTable)
 
-    def show(self, found: SeenStudies) -> None:
+    def show(self, found: SeenStudies[SeenReport]) -> None:
         if found.problems:
             self.say("#study-title", found.problems[0])
             self.query_one("#study-title").add_class("-error")
@@ -88,7 +88,7 @@ class StudyScreen(PollingScreen[SeenStudies]):
         (self.seen,) = found.studies
         self._show(self.seen)
 
-    def _show(self, seen: SeenStudy) -> None:
+    def _show(self, seen: SeenReport) -> None:
         rows = cell_rows(seen.status, seen.report)
         seeds = self.query_one("#seeds", Table)
         fixed = same_for_all(rows)
@@ -139,6 +139,18 @@ class StudyScreen(PollingScreen[SeenStudies]):
     def action_judge_cell(self) -> None:
         self._with_run(lambda run: self.post_message(JudgeRequested(run)))
 
+    def action_report_cell(self) -> None:
+        self._with_run(self._open_report)
+
+    def _open_report(self, run: Run) -> None:
+        from saetui.tui.screens.split_report import SplitReportScreen, stored_report
+
+        twin = command("judge", run.id, "--report")
+        if (report := stored_report(run)) is None:
+            self.notify(f"no split report is stored with it: {twin} makes one")
+        else:
+            self.app.push_screen(SplitReportScreen(run.id, report, [twin]))
+
     def action_mark_cell(self) -> None:
         self._with_run(lambda run: self.cells.toggle(self.marks, run.id))
 
@@ -156,6 +168,11 @@ class StudyScreen(PollingScreen[SeenStudies]):
         seeds.display, self.cells.display = not seeds.display, seeds.display
         (seeds if seeds.display else self.cells).focus()
         self._describe()
+
+    def action_study_tables(self) -> None:
+        from saetui.tui.screens.study_tables import StudyTablesScreen
+
+        self.app.push_screen(StudyTablesScreen(self.study))
 
     def action_continue_study(self) -> None:
         go_on(self, self.study)
