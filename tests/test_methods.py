@@ -156,6 +156,7 @@ def test_one_comparison_in_several_files(setup: Setup, tmp_path: Path) -> None:
     text, page, values = (file.read_text() for file in files)
     assert text.startswith("# grafts and wides, child by child\n") and "### Feature 0, child by child" in text
     assert page.startswith("<!doctype html>") and "Feature 0, child by child" in page
+    assert "in none, with the nearest" in page and page.count("<circle") + page.count("<rect") > 2
     made = json.loads(values)["made"]
     assert len(made) == 2 and all(one["files"][-1]["sha256"] in text for one in made.values())
     refused = shell("grafts", "wides", "-o", "both.txt").exception
