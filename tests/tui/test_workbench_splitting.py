@@ -167,7 +167,7 @@ def control(it: Bench, name: str) -> Input | Choice:
 async def test_the_launch_form_says_what_the_filter_keeps_of_what_is_typed() -> None:
     async with bench() as it:
         await it.press("s")
-        said = "filter: keeps 19.2 % of rows, for the 0.960 % of tokens above 1.8 (1M read)"
+        said = "filter: keeps 19.2 % of rows, for 0.960 % of tokens above 1.8 (1M read)"
         assert said in it.line("#cost")
         assert "26,200,000 tokens in 6,397 steps of 4,096, of 136M of text" in it.line("#cost")
         control(it, "granularity").value = "token"
@@ -179,7 +179,7 @@ async def test_the_launch_form_says_what_the_filter_keeps_of_what_is_typed() -> 
         assert "filter: keeps 0.600 % of tokens, those above 4.5" in it.line("#cost")
         control(it, "granularity").value = "mixed"
         await it.settle()
-        assert "filter: 25.0 % of the stream is from the 0.600 % of tokens above 4.5" in it.line("#cost")
+        assert "filter: 25.0 % of the stream is from 0.600 % of tokens above 4.5" in it.line("#cost")
         control(it, "threshold").value = "9"
         await it.settle()
         assert "filter: keeps NOTHING: no token is above 9 (1M read)" in it.line("#cost")

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import Field, dataclass, fields
+from functools import partial
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from textual import events
@@ -154,6 +155,7 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         self._free: Free | None = None
         self._asked: tuple[int, float] | None = None
         """Target and threshold of which it was asked last what they keep."""
+        self._asking = False
         self._kept: Kept | str = ""
         """The last answer, or why there is none; empty: it is waited for."""
         self._kept_above = 0.0
@@ -192,9 +194,8 @@ class LaunchScreen(ModalScreen[Recipe | None]):
     def engine_changed(self) -> None:
         """It is open now, or has read more text since it was asked, or has died."""
         if self.is_running:
-            self._asked = None
-            if isinstance(self._kept, str):  # why there was none
-                self._kept = ""
+            if not self._asking:  # or else what is asked would never come to be answered
+                self._asked = None
             self.summarise()
 
     def _ask_kept(self, recipe: Recipe) -> None:
@@ -204,15 +205,17 @@ class LaunchScreen(ModalScreen[Recipe | None]):
             return
         if self._asked and wanted[0] != self._asked[0]:
             self._kept = ""
-        self._asked = wanted
-        self.run_worker(self._know_kept(*wanted), group="kept", exclusive=True)
+        if isinstance(self._kept, str):  # why there was none
+            self._kept = ""
+        self._asked, self._asking = wanted, True
+        self.run_worker(partial(self._know_kept, *wanted), group="kept", exclusive=True)
 
     async def _know_kept(self, target: int, threshold: float) -> None:
         try:
             self._kept = await self._session.kept(target, threshold)
         except UserError as error:
             self._kept = str(error)
-        self._kept_above = threshold
+        self._kept_above, self._asking = threshold, False
         if self.is_running:
             self.summarise()
 
@@ -335,8 +338,8 @@ def kept_line(recipe: Recipe, kept: Kept | str, threshold: float) -> str:
     if isinstance(recipe, GraftRecipe) or recipe.granularity == "token":
         return f"filter: keeps {tokens} of tokens, those {above}"
     if recipe.granularity == "mixed":
-        return f"filter: {percent(recipe.mixed_share)} of the stream is from the {tokens} of tokens {above}"
-    return f"filter: keeps {percent(kept.rows)} of rows, for the {tokens} of tokens {above}"
+        return f"filter: {percent(recipe.mixed_share)} of the stream is from {tokens} of tokens {above}"
+    return f"filter: keeps {percent(kept.rows)} of rows, for {tokens} of tokens {above}"
 
 
 def _kept_share(recipe: SplitRecipe, kept: Kept) -> float:

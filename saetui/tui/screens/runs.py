@@ -44,26 +44,25 @@ def columns(symbols: Symbols, marks: Marks) -> list[Column[RunStatus]]:
     return [
         mark_column(marks, symbols, lambda r: r.id),
         Column("state", lambda r: state_text(r.state, symbols), 10, lambda r: r.state, style=_style),
-        Column("run", lambda r: r.id, 18, lambda r: (r.created, r.id)),
+        Column("run", lambda r: r.id, 19, lambda r: (r.created, r.id)),
         Column("verdict", lambda r: r.verdict or "", 8, lambda r: r.verdict),
         number("FVU", lambda r: r.fvu),
         number("L0", lambda r: r.l0),
-        Column("tokens", _tokens, 9, lambda r: r.tokens),
+        Column("tokens", lambda r: short(r.tokens) if r.tokens else "", 6, lambda r: r.tokens, right=True),
+        Column("done", _done, 4, lambda r: r.progress, right=True, drop=2),
         Column("ETA", _eta, 7, lambda r: r.eta_s, right=True),
-        number("loss", lambda r: r.loss, drop=2),
-        Column("kind", lambda r: r.kind, 5, lambda r: r.kind, drop=3),
-        number("tok/s", lambda r: r.tokens_per_s, drop=4),
-        Column("model", lambda r: r.model, 9, lambda r: r.model, drop=5),
+        number("loss", lambda r: r.loss, drop=3),
+        Column("kind", lambda r: r.kind, 5, lambda r: r.kind, drop=4),
+        number("tok/s", lambda r: r.tokens_per_s, drop=5),
+        Column("model", lambda r: r.model, 9, lambda r: r.model, drop=6),
         Column("recipe", lambda r: r.message or r.note or r.summary, 19, grow=True, drop=1, wish=39),
     ]
 
 
-def _tokens(run: RunStatus) -> str:
-    """Those trained on, and what share of all where some are left."""
-    if not run.tokens:
-        return ""
+def _done(run: RunStatus) -> str:
+    """The share of the tokens that it was trained on; of one that was trained on all, nothing."""
     done = run.progress
-    return f"{short(run.tokens):>5}" + (f" {done:3.0%}" if done is not None and done < 1 else "")
+    return f"{100 * done:.0f} %" if done is not None and 0 < done < 1 else ""
 
 
 def _eta(run: RunStatus) -> str:
@@ -139,7 +138,7 @@ class RunsScreen(PollingScreen[list[RunStatus]]):
         """The line under the list: what the columns had no room for."""
         line = ""
         if run:
-            done = "" if run.progress is None else f"{run.progress:.0%} of {short(run.tokens_total)} tokens"
+            done = f"{share} of {short(run.tokens_total)} tokens" if (share := _done(run)) else ""
             parts = [run.message or "", f"feature {run.target} of {run.model}", run.summary, done, run.note]
             line = " · ".join(part for part in parts if part)
         self.say("#run-line", line)
