@@ -53,14 +53,14 @@ def ours(variant: str, steps: int) -> Rates:
     from benchmarks.queries import RandomRows, language_model
     from benchmarks.train_step import with_l0
     from saetui.lm.streaming import streaming
-    from saetui.split.activation_cache import ActivationCache
-    from saetui.split.data import Poll, ShuffledActivations
-    from saetui.split.filtered import FilteredRows
-    from saetui.split.init import initial_sae
-    from saetui.split.matmul import choose_matmul
+    from saetui.split.activations.activation_cache import ActivationCache
+    from saetui.split.activations.data import Poll, ShuffledActivations
+    from saetui.split.activations.filtered import FilteredRows
     from saetui.split.recipe import SplitRecipe
-    from saetui.split.sparse import choose_sparse_engine
-    from saetui.split.trainer import Trainer
+    from saetui.split.training.init import initial_sae
+    from saetui.split.training.matmul import choose_matmul
+    from saetui.split.training.sparse import choose_sparse_engine
+    from saetui.split.training.trainer import Trainer
 
     dtype, sparse, cached = OURS[variant]
     choose_matmul(BATCH, D_MODEL, D_SAE)
@@ -119,9 +119,9 @@ def plain(variant: str, steps: int) -> Rates:
     from benchmarks.queries import RandomRows, language_model
     from benchmarks.train_step import Plain
     from saetui.lm.bridge import BridgeModel, boot_one_layer
-    from saetui.split.filtered import activations
-    from saetui.split.init import initial_sae
+    from saetui.split.activations.filtered import activations
     from saetui.split.recipe import SplitRecipe
+    from saetui.split.training.init import initial_sae
 
     direct, rows = language_model(), RandomRows()
     lm = BridgeModel(
@@ -169,8 +169,8 @@ def products() -> dict[str, float]:
     """The best that torch's own products reach here: the machine's limit."""
     import torch
 
-    from saetui.split.matmul import use_matmul
-    from saetui.split.screen import integer_products
+    from saetui.split.training.matmul import use_matmul
+    from saetui.split.training.screen import integer_products
 
     best = {"float32": 0.0, "bfloat16": 0.0, "int8": 0.0}
     for engine in ("default", "onednn"):

@@ -14,7 +14,7 @@ import torch
 
 from saetui.reports import markdown
 from saetui.reports.document import Document, Table, Text
-from saetui.split.report import SplitThresholds
+from saetui.split.finding.report import SplitThresholds
 from saetui.worlds.children_found import COVERED, PURE, TOKENS, Result, Scores, judge_cases
 from saetui.worlds.known_splits import cases
 

@@ -3,7 +3,7 @@
 Steps of both kinds, by torch's operators and by compiled loops, with and without the 8-bit screen, take turns
 in one process on one thread; what is compared are medians of CPU seconds. Where a sparse way overtakes the
 dense one is interpolated between the two shares around it. The constants that training goes by are those of
-``saetui.split.sparse.SparseOperators.crossover`` and ``screen_below``.
+``saetui.split.training.sparse.SparseOperators.crossover`` and ``screen_below``.
 
     python -m benchmarks.crossover [--size embedded|gelu-1l] [--rounds 3]
 """
@@ -19,11 +19,11 @@ import torch
 from benchmarks import _results
 from benchmarks.train_step import L1, with_l0
 from saetui.sae.sae import SAE
-from saetui.split import sparse
-from saetui.split.init import initial_sae
 from saetui.split.recipe import Dtype, SplitRecipe
-from saetui.split.sparse import SparseEngine, sparse_operators
-from saetui.split.step import TrainStep
+from saetui.split.training import sparse
+from saetui.split.training.init import initial_sae
+from saetui.split.training.sparse import SparseEngine, sparse_operators
+from saetui.split.training.step import TrainStep
 
 SIZES = {"embedded": (256, 1024, 1024), "gelu-1l": (512, 4096, 1024)}
 """``d_in, d_sae, batch``."""

@@ -29,12 +29,12 @@ from saetui.runs.store import create_run
 from saetui.sae.formats import save_saelens
 from saetui.sae.sae import SAEMetadata
 from saetui.setup import Setup
-from saetui.split.data import ShuffledActivations
-from saetui.split.filtered import FilteredRows, activations
-from saetui.split.init import initial_sae
+from saetui.split.activations.data import ShuffledActivations
+from saetui.split.activations.filtered import FilteredRows, activations
 from saetui.split.recipe import SplitRecipe
-from saetui.split.stopwatch import wait_for
-from saetui.split.trainer import Trainer
+from saetui.split.training.init import initial_sae
+from saetui.split.training.stopwatch import wait_for
+from saetui.split.training.trainer import Trainer
 
 TOKENS = 26_200_000
 NARROW = 512

@@ -1,8 +1,8 @@
 """How cleanly a graft tells the words before the hyphen, on the real-text world, and what it costs.
 
 A word is clean if one child's F1 for it is at least 0.8, child and cut chosen on one half of the held-out
-hyphens and scored on the other (``saetui.split.word_contexts``). To reach: 10 of 26 with 64 children. The
-words are the 26 that stand before it most often in all held-out documents.
+hyphens and scored on the other (``saetui.split.judging.word_contexts``). To reach: 10 of 26 with 64 children.
+The words are the 26 that stand before it most often in all held-out documents.
 """
 
 import sys
@@ -17,10 +17,10 @@ from benchmarks import _results
 from saetui import embedded
 from saetui.loading import load_lm, load_sae, open_rows
 from saetui.setup import Setup
-from saetui.split.graft import Graft, graft
-from saetui.split.hot import gather_hot
+from saetui.split.grafting.graft import Graft, graft
+from saetui.split.grafting.hot import gather_hot
+from saetui.split.judging.word_contexts import occurrences
 from saetui.split.recipe import GraftRecipe
-from saetui.split.word_contexts import occurrences
 
 REACH = 10
 CHILDREN = (8, 16, 32, 64)

@@ -31,10 +31,10 @@ def width(d_sae: int) -> dict[str, Any]:
     import torch
 
     from benchmarks.train_step import with_l0
-    from saetui.split.init import initial_sae
-    from saetui.split.matmul import choose_matmul
     from saetui.split.recipe import SplitRecipe
-    from saetui.split.step import TrainStep
+    from saetui.split.training.init import initial_sae
+    from saetui.split.training.matmul import choose_matmul
+    from saetui.split.training.step import TrainStep
 
     choose_matmul(BATCH, D_MODEL, d_sae)
     x = torch.randn(BATCH, D_MODEL, generator=torch.Generator().manual_seed(0)) * 0.5
@@ -56,12 +56,12 @@ def width(d_sae: int) -> dict[str, Any]:
 def length(tokens: int) -> list[dict[str, Any]]:
     from benchmarks.queries import RandomRows, language_model
     from benchmarks.train_step import with_l0
-    from saetui.split.data import ShuffledActivations
-    from saetui.split.filtered import FilteredRows
-    from saetui.split.init import initial_sae
-    from saetui.split.matmul import choose_matmul
+    from saetui.split.activations.data import ShuffledActivations
+    from saetui.split.activations.filtered import FilteredRows
     from saetui.split.recipe import SplitRecipe
-    from saetui.split.trainer import Trainer
+    from saetui.split.training.init import initial_sae
+    from saetui.split.training.matmul import choose_matmul
+    from saetui.split.training.trainer import Trainer
 
     recipe = SplitRecipe(init="random", data="all", d_sae=D_SAE, tokens=tokens, lr=1e-12)
     choose_matmul(2048, D_MODEL, D_SAE)

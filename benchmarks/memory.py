@@ -38,12 +38,12 @@ def steps() -> dict[str, float]:
     from benchmarks.queries import RandomRows, language_model
     from saetui.lm.streaming import streaming
     from saetui.runs import checkpoint
-    from saetui.split.data import ShuffledActivations
-    from saetui.split.filtered import FilteredRows
-    from saetui.split.matmul import choose_matmul
+    from saetui.split.activations.data import ShuffledActivations
+    from saetui.split.activations.filtered import FilteredRows
     from saetui.split.recipe import SplitRecipe
-    from saetui.split.sparse import choose_sparse_engine
-    from saetui.split.trainer import Trainer
+    from saetui.split.training.matmul import choose_matmul
+    from saetui.split.training.sparse import choose_sparse_engine
+    from saetui.split.training.trainer import Trainer
 
     recipe = SplitRecipe(init="random", data="all", lr=1e-12)
     choose_matmul(2048, D_MODEL, recipe.d_sae)

@@ -25,14 +25,14 @@ from saetui import embedded
 from saetui.loading import load_lm, load_sae, open_rows
 from saetui.sae.sae import SAE
 from saetui.setup import Setup
-from saetui.split.data import ShuffledActivations
-from saetui.split.filtered import FilteredRows
-from saetui.split.hot import gather_hot
-from saetui.split.init import initial_sae
-from saetui.split.loss import sae_loss
-from saetui.split.matmul import choose_matmul, use_matmul
+from saetui.split.activations.data import ShuffledActivations
+from saetui.split.activations.filtered import FilteredRows
+from saetui.split.grafting.hot import gather_hot
 from saetui.split.recipe import SplitRecipe
-from saetui.split.trainer import Trainer
+from saetui.split.training.init import initial_sae
+from saetui.split.training.loss import sae_loss
+from saetui.split.training.matmul import choose_matmul, use_matmul
+from saetui.split.training.trainer import Trainer
 
 HELD_OUT = 4096
 POINTS = 20

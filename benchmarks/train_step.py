@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from saetui.sae.sae import SAE
-from saetui.split.init import initial_sae
-from saetui.split.loss import sae_loss
-from saetui.split.matmul import choose_matmul
 from saetui.split.recipe import SplitRecipe
-from saetui.split.sparse import SparseEngine, choose_sparse_engine, sparse_operators
-from saetui.split.step import TrainStep
+from saetui.split.training.init import initial_sae
+from saetui.split.training.loss import sae_loss
+from saetui.split.training.matmul import choose_matmul
+from saetui.split.training.sparse import SparseEngine, choose_sparse_engine, sparse_operators
+from saetui.split.training.step import TrainStep
 
 SIZES = {"embedded": (256, 2048, 2048), "gelu-1l": (512, 4096, 4096)}
 """``d_in, d_sae, batch``."""

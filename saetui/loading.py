@@ -19,7 +19,7 @@ from saetui.lm.one_layer import OneLayer
 from saetui.sae import formats
 from saetui.sae.sae import SAE, SAEMetadata
 from saetui.setup import Setup
-from saetui.split.matmul import settled_matmul
+from saetui.split.training.matmul import settled_matmul
 from saetui.weights import read_json
 
 SEQ_LEN = 128

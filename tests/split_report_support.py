@@ -1,7 +1,7 @@
 """A split report that has everything, for the tests of what shows one."""
 
 from saetui.features.results import Child
-from saetui.split.report import (
+from saetui.split.finding.report import (
     ContextInformation,
     Control,
     Funnel,

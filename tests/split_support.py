@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from saetui.sae.sae import SAE
-from saetui.split.data import Poll, ShuffledActivations, SourceState
-from saetui.split.filtered import FilteredRows, activations
+from saetui.split.activations.data import Poll, ShuffledActivations, SourceState
+from saetui.split.activations.filtered import FilteredRows, activations
 from saetui.split.recipe import SplitRecipe
-from saetui.split.trainer import train
+from saetui.split.training.trainer import train
 from tests.tiny import TinyLM, TinyRows
 
 

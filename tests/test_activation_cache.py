@@ -13,12 +13,12 @@ from torch import Tensor
 
 from saetui.errors import UserError
 from saetui.lm.base import LanguageModel
-from saetui.split import activation_cache, data
-from saetui.split.activation_cache import ActivationCache
-from saetui.split.data import ShuffledActivations
-from saetui.split.filtered import FilteredRows
+from saetui.split.activations import activation_cache, data
+from saetui.split.activations.activation_cache import ActivationCache
+from saetui.split.activations.data import ShuffledActivations
+from saetui.split.activations.filtered import FilteredRows
 from saetui.split.recipe import SplitRecipe
-from saetui.split.trainer import Trainer
+from saetui.split.training.trainer import Trainer
 from tests.split_support import hot_feature, recipe, relative, shuffled, world
 from tests.tiny import TinyLM, TinyRows
 
@@ -27,7 +27,7 @@ PIECE_ROWS = 100
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saetui.split.filtered.PIECE_TOKENS", PIECE_ROWS * TinyRows.seq_len)
+    monkeypatch.setattr("saetui.split.activations.filtered.PIECE_TOKENS", PIECE_ROWS * TinyRows.seq_len)
 
 
 class Said(list[str]):

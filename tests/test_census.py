@@ -21,8 +21,8 @@ from saetui.features.index import FeatureIndex
 from saetui.features.row_store import RowStore
 from saetui.loading import load_lm, load_sae
 from saetui.setup import Setup
-from saetui.split.graft import graft, hot_residual
-from saetui.split.graft_run import measure
+from saetui.split.grafting.graft import graft, hot_residual
+from saetui.split.grafting.graft_run import measure
 from saetui.split.recipe import GraftRecipe
 from tests.test_graft import CONTEXTS, TARGET, bundled
 from tests.tiny import TinyLM, TinyRows, tiny_sae

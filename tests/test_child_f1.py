@@ -3,8 +3,8 @@
 import torch
 
 from saetui.corpus.grammar import SyntheticRows
-from saetui.split.child_f1 import OCCURRENCES, ChildContexts
-from saetui.split.criteria import load_criteria
+from saetui.split.judging.child_f1 import OCCURRENCES, ChildContexts
+from saetui.split.judging.criteria import load_criteria
 from tests.labelled import ADJ, COUNT, CRITERIA_FILE, DIGIT, SPLIT, fitted, narrow, synthetic_lm
 
 

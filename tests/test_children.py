@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from saetui.corpus.grammar import SyntheticRows
 from saetui.errors import UsageError, UserError
 from saetui.sae.sae import SAE
-from saetui.split import measures
-from saetui.split.children import split_report
-from saetui.split.context_information import context_information
-from saetui.split.measures import Observed
-from saetui.split.report import SplitReport, SplitThresholds
-from saetui.split.split_kind import summarise
+from saetui.split.finding import measures
+from saetui.split.finding.children import split_report
+from saetui.split.finding.context_information import context_information
+from saetui.split.finding.measures import Observed
+from saetui.split.finding.report import SplitReport, SplitThresholds
+from saetui.split.finding.split_kind import summarise
 from tests.constructed import ADJ, COUNT, DIGIT, HYPHEN, OTHER, WORD, ConstructedLM, sae_of
 
 # --- arrays: the formulas ---------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from saetui.settings import runs_root
 from saetui.setup import Setup
 from saetui.split.compare import Side, compare
 from saetui.split.comparison import Comparison
-from saetui.split.graft import Graft
-from saetui.split.matching import best_matching
+from saetui.split.finding.matching import best_matching
+from saetui.split.grafting.graft import Graft
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from tests.labelled import ADJ, COUNT, DIGIT, LM_FOLDER, OTHER, SPLIT, Classes, fitted, narrow, synthetic_lm
 

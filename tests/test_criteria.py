@@ -6,7 +6,7 @@ import pytest
 
 from saetui.embedded import models_folder
 from saetui.errors import UsageError
-from saetui.split.criteria import Thresholds, load_criteria, parse_prompt
+from saetui.split.judging.criteria import Thresholds, load_criteria, parse_prompt
 
 GOOD = """
 name = "toy"

@@ -17,7 +17,7 @@ from saetui.features.lens_table import BOOSTED, LensTable
 from saetui.features.row_store import RowStore
 from saetui.features.statistics import TOP
 from saetui.lm.base import LanguageModel
-from saetui.split.graft import Graft
+from saetui.split.grafting.graft import Graft
 from tests.tiny import SEQ_LEN, TinyLM, TinyRows, tiny_sae
 
 

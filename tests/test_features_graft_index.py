@@ -11,7 +11,7 @@ from saetui.features import graft_index, postings
 from saetui.features.graft_index import GraftIndex
 from saetui.features.index import FeatureIndex
 from saetui.features.row_store import RowStore
-from saetui.split.graft import Graft, graft
+from saetui.split.grafting.graft import Graft, graft
 from saetui.split.recipe import GraftRecipe
 from tests.tiny import SEQ_LEN, TinyLM, TinyRows, tiny_sae
 

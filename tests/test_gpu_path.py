@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from saetui.split.activation_cache import ActivationCache
-from saetui.split.cuda_graph import Replayed
-from saetui.split.data import ShuffledActivations
-from saetui.split.filtered import FilteredRows, Piece, on_device
-from saetui.split.matmul import gpu_products
-from saetui.split.resident import ResidentPieces
-from saetui.split.step import TrainStep
-from saetui.split.stopwatch import Stopwatch
-from saetui.split.trainer import Trainer
+from saetui.split.activations.activation_cache import ActivationCache
+from saetui.split.activations.data import ShuffledActivations
+from saetui.split.activations.filtered import FilteredRows, Piece, on_device
+from saetui.split.activations.resident import ResidentPieces
+from saetui.split.training.cuda_graph import Replayed
+from saetui.split.training.matmul import gpu_products
+from saetui.split.training.step import TrainStep
+from saetui.split.training.stopwatch import Stopwatch
+from saetui.split.training.trainer import Trainer
 from tests.split_support import random_sae, recipe, world
 from tests.tiny import TinyLM, TinyRows
 
@@ -170,7 +170,7 @@ def test_a_stopwatch_goes_on_from_where_it_was(monkeypatch: pytest.MonkeyPatch) 
     watch = Stopwatch(torch.device("cpu"))
     watch.seconds = 100.0
     monkeypatch.setattr(watch, "_mark", lambda: next(times))
-    monkeypatch.setattr("saetui.split.stopwatch.time.perf_counter", lambda: next(times))
+    monkeypatch.setattr("saetui.split.training.stopwatch.time.perf_counter", lambda: next(times))
     for _ in range(2):
         watch.start()
         watch.stop()

@@ -13,9 +13,9 @@ from torch import Tensor
 from saetui.errors import UsageError, UserError
 from saetui.features.row_store import RowStore
 from saetui.sae.sae import SAE
-from saetui.split.graft import Graft, GraftProgress, child_shares, graft
-from saetui.split.graft_run import graft_target, measure
-from saetui.split.hot import HotTokens, gather_hot
+from saetui.split.grafting.graft import Graft, GraftProgress, child_shares, graft
+from saetui.split.grafting.graft_run import graft_target, measure
+from saetui.split.grafting.hot import HotTokens, gather_hot
 from saetui.split.recipe import GraftRecipe
 from tests.split_support import hot_feature, random_sae, world
 from tests.tiny import TinyRows
@@ -187,7 +187,7 @@ def test_stored_rows_give_all_their_hot_tokens_and_the_model_reads_on_only_for_e
 ) -> None:
     lm, rows, narrow = world()
     target, threshold = hot_feature()
-    monkeypatch.setattr("saetui.split.hot.ENOUGH_HOT", 20)
+    monkeypatch.setattr("saetui.split.grafting.hot.ENOUGH_HOT", 20)
 
     def gather(limit: int) -> HotTokens:
         lm.forwards = 0

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from saetui.errors import UsageError, UserError
-from saetui.split.graft import graft
-from saetui.split.graft_many import graft_many
+from saetui.split.grafting.graft import graft
+from saetui.split.grafting.graft_many import graft_many
 from saetui.split.recipe import GraftRecipe
 from tests.split_support import all_activations, relative, world
 

@@ -9,9 +9,9 @@ import torch
 from saetui.corpus.grammar import SyntheticRows
 from saetui.errors import UsageError, UserError
 from saetui.sae.sae import SAE
-from saetui.split.criteria import Criteria, ExpectedChild, Thresholds, parse_criteria, parse_prompt
-from saetui.split.judge import judge, probe_position
-from saetui.split.verdict import ChildVerdict, Judgement
+from saetui.split.judging.criteria import Criteria, ExpectedChild, Thresholds, parse_criteria, parse_prompt
+from saetui.split.judging.judge import judge, probe_position
+from saetui.split.judging.verdict import ChildVerdict, Judgement
 from tests.constructed import ADJ, COUNT, DIGIT, HYPHEN, OTHER, WORD, ConstructedLM, sae_of
 
 PROMPTS = {

@@ -18,7 +18,7 @@ from saetui.runs.store import Run, create_run
 from saetui.sae.formats import save_saelens
 from saetui.settings import runs_root
 from saetui.setup import Setup
-from saetui.split.graft import Graft
+from saetui.split.grafting.graft import Graft
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from tests.split_support import random_sae
 

@@ -21,7 +21,7 @@ from saetui.sae.formats import save_saelens
 from saetui.sae.sae import SAEMetadata
 from saetui.settings import runs_root
 from saetui.setup import Setup
-from saetui.split.graft import Graft
+from saetui.split.grafting.graft import Graft
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.studies.cells import Cell
 from saetui.studies.expected import ranked, study_agreement

@@ -20,10 +20,10 @@ from saetui.sae.formats import save_saelens
 from saetui.sae.sae import SAE, SAEMetadata
 from saetui.settings import runs_root
 from saetui.setup import Setup
-from saetui.split.graft import Graft
+from saetui.split.grafting.graft import Graft
+from saetui.split.judging.review import read_review
 from saetui.split.outcome import criteria_for, open_outcome
 from saetui.split.recipe import GraftRecipe, SplitRecipe
-from saetui.split.review import read_review
 from tests.labelled import CRITERIA_FILE, HYPHEN, LM_FOLDER, SPLIT, fitted, narrow
 
 METADATA = SAEMetadata(hook_name="blocks.0.hook_mlp_out")

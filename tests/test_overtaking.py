@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saetui.split.overtaking import overtakings, own_target
+from saetui.split.finding.overtaking import overtakings, own_target
 
 TARGET = 7
 

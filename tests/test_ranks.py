@@ -9,11 +9,11 @@ import torch
 from saetui.errors import UserError
 from saetui.runs.ranks import Ranks
 from saetui.sae.sae import SAE
-from saetui.split.data import ShuffledActivations
-from saetui.split.filtered import FilteredRows, WaitEnded
+from saetui.split.activations.data import ShuffledActivations
+from saetui.split.activations.filtered import FilteredRows, WaitEnded
+from saetui.split.activations.shared_pieces import SharedPieces
 from saetui.split.recipe import SplitRecipe
-from saetui.split.shared_pieces import SharedPieces
-from saetui.split.trainer import Trainer
+from saetui.split.training.trainer import Trainer
 from tests.ranks_support import on_ranks, save_for_rank, saved_by_rank
 from tests.split_support import recipe, relative, world
 from tests.tiny import TinyLM, TinyRows

@@ -161,7 +161,7 @@ def test_a_run_is_looked_at_in_its_own_setup(world: list[str], tmp_path: Path, i
 
     from saetui.runs.store import create_run
     from saetui.setup import Setup
-    from saetui.split.graft import Graft
+    from saetui.split.grafting.graft import Graft
     from saetui.split.recipe import GraftRecipe
 
     setup = Setup(model=world[1], hook_name=world[3], sae=world[5], dataset=world[7], seq_len=12)

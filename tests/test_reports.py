@@ -24,8 +24,8 @@ from saetui.runs.journal import Journal
 from saetui.runs.store import Run, create_run
 from saetui.settings import runs_root
 from saetui.setup import Setup
+from saetui.split.finding.report import SplitReport, Spread
 from saetui.split.recipe import SplitRecipe
-from saetui.split.report import SplitReport, Spread
 from saetui.studies.cells import Cell
 from saetui.studies.results import CellResult, CurvePoint, QualityCurve, StudyReport
 from saetui.studies.verdicts import REPORT_FILE

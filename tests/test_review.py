@@ -16,9 +16,8 @@ from saetui.runs.status import status
 from saetui.runs.store import Run, create_run
 from saetui.settings import runs_root
 from saetui.setup import Setup
-from saetui.split.recipe import GraftRecipe, SplitRecipe
-from saetui.split.review import Review, read_review, store_answers, store_judgement
-from saetui.split.verdict import (
+from saetui.split.judging.review import Review, read_review, store_answers, store_judgement
+from saetui.split.judging.verdict import (
     ChildVerdict,
     CriterionResult,
     Evidence,
@@ -27,6 +26,7 @@ from saetui.split.verdict import (
     ReadContext,
     ReadLogit,
 )
+from saetui.split.recipe import GraftRecipe, SplitRecipe
 
 
 def child(name: str, feature: int | None, *passed: bool) -> ChildVerdict:

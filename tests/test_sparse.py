@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from saetui.split import sparse
-from saetui.split.screen import integer_products, quantise, screening_speedup
-from saetui.split.sparse import (
+from saetui.split.training import sparse
+from saetui.split.training.screen import integer_products, quantise, screening_speedup
+from saetui.split.training.sparse import (
     ActivePairs,
     Reconstruction,
     SparseEngine,
@@ -18,11 +18,11 @@ from saetui.split.sparse import (
     product_pairs,
     sparse_operators,
 )
-from saetui.split.step import TrainStep
+from saetui.split.training.step import TrainStep
 from tests.split_support import random_sae, relative
 
 if sparse.has_numba():
-    import saetui.split.compiled  # noqa: F401  # here, so that loops are kept in the user's own cache
+    import saetui.split.training.compiled  # noqa: F401  # here, so that loops are kept in the user's own cache
 
 TOKENS, D_IN, D_SAE = 301, 40, 333
 """None a multiple of what loops take at a time."""

@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from saetui.split.adam import FusedAdam
+from saetui.split.training.adam import FusedAdam
 
 
 def test_same_bits_as_torch():
@@ -32,7 +32,7 @@ def test_imports_no_compiler():
     program = (
         "import sys, torch\n"
         "from saetui.sae.sae import SAE\n"
-        "from saetui.split.step import TrainStep\n"
+        "from saetui.split.training.step import TrainStep\n"
         "sae = SAE(torch.ones(4, 6), torch.zeros(6), torch.ones(6, 4), torch.zeros(4))\n"
         "x = torch.ones(8, 4)\n"
         "TrainStep(sae, batch_size=8)(x, x, lr=1e-3, l1_coeff=0.1)\n"

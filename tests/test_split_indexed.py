@@ -10,10 +10,10 @@ import torch
 from saetui.features.index import FeatureIndex
 from saetui.features.row_store import RowStore
 from saetui.settings import cache_root
-from saetui.split.activation_cache import ActivationCache
-from saetui.split.data import ShuffledActivations
-from saetui.split.filtered import FilteredRows
-from saetui.split.indexed import open_indexed
+from saetui.split.activations.activation_cache import ActivationCache
+from saetui.split.activations.data import ShuffledActivations
+from saetui.split.activations.filtered import FilteredRows
+from saetui.split.activations.indexed import open_indexed
 from tests.split_support import recipe, shuffled, world
 from tests.tiny import TinyLM, TinyRows
 
@@ -26,7 +26,7 @@ AXES: list[dict[str, Any]] = [
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saetui.split.filtered.PIECE_TOKENS", PIECE_ROWS * TinyRows.seq_len)
+    monkeypatch.setattr("saetui.split.activations.filtered.PIECE_TOKENS", PIECE_ROWS * TinyRows.seq_len)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """A split report to read: every number beside the limit that a word stands on."""
 
 from saetui.reports.split_report import WIDTH, control_rows, measures, report_blocks, report_text
-from saetui.split.report import SplitReport, Spread
+from saetui.split.finding.report import SplitReport, Spread
 from tests.split_report_support import REPORT
 
 

@@ -26,11 +26,12 @@ from saetui.sae.formats import load, read_density, save_saelens
 from saetui.sae.sae import SAEMetadata
 from saetui.settings import runs_root
 from saetui.setup import Setup
-from saetui.split import graft_run, sparse, wide
-from saetui.split.disk import checkpoint_bytes
-from saetui.split.graft import Graft
+from saetui.split.activations.disk import checkpoint_bytes
+from saetui.split.grafting import graft_run
+from saetui.split.grafting.graft import Graft
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.split.threshold import threshold_of
+from saetui.split.training import sparse, wide
 from tests.runs_support import eventually
 from tests.split_support import hot_feature, recipe, world
 from tests.tiny import CHARACTERS, say_checked, tiny_tokenizer

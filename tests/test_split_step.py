@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from saetui.sae.sae import SAE
-from saetui.split.loss import sae_loss, silent_feature, training_target
-from saetui.split.matmul import Matmul, choose_matmul, settled_matmul
 from saetui.split.recipe import DecoderNorm, Loss, Reduction, SplitRecipe
-from saetui.split.sparse import SparseEngine, sparse_operators
-from saetui.split.step import TrainStep
+from saetui.split.training.loss import sae_loss, silent_feature, training_target
+from saetui.split.training.matmul import Matmul, choose_matmul, settled_matmul
+from saetui.split.training.sparse import SparseEngine, sparse_operators
+from saetui.split.training.step import TrainStep
 from tests.split_support import random_sae, relative
 
 D_IN, D_SAE, BATCH = 48, 256, 192
@@ -204,7 +204,7 @@ def test_the_choice_stays_whatever_the_clock_says_later(
         measured.append(d_in)
         return Matmul("onednn" if len(measured) == 1 else "default", 0.0, 1.1)
 
-    monkeypatch.setattr("saetui.split.matmul.choose_matmul", choose)
+    monkeypatch.setattr("saetui.split.training.matmul.choose_matmul", choose)
     try:
         assert [settled_matmul(64, 32, d_sae).engine for d_sae in (128, 32)] == ["onednn", "onednn"]
         assert settled_matmul(64, 48, 128).engine == "default" and measured == [32, 48]

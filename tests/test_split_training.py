@@ -9,14 +9,14 @@ import torch
 from saetui.errors import UsageError, UserError
 from saetui.lm.base import AtHook
 from saetui.sae.sae import SAE
-from saetui.split import evaluate
-from saetui.split.evaluate import Evaluation
-from saetui.split.init import initial_sae
-from saetui.split.loss import deployed, without_target
 from saetui.split.recipe import SplitRecipe
-from saetui.split.schedule import l1_coefficient, learning_rate, total_steps
-from saetui.split.trace import Trace, next_record
-from saetui.split.trainer import Trainer
+from saetui.split.training import evaluate
+from saetui.split.training.evaluate import Evaluation
+from saetui.split.training.init import initial_sae
+from saetui.split.training.loss import deployed, without_target
+from saetui.split.training.schedule import l1_coefficient, learning_rate, total_steps
+from saetui.split.training.trace import Trace, next_record
+from saetui.split.training.trainer import Trainer
 from tests.split_support import (
     FixedSource,
     all_activations,
@@ -152,7 +152,7 @@ def test_a_buffer_is_passed_over_several_times_without_a_forward() -> None:
 
 
 def test_no_token_left_after_the_filter(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saetui.split.data.SCAN_LIMIT", 30_000)
+    monkeypatch.setattr("saetui.split.activations.data.SCAN_LIMIT", 30_000)
     lm, rows, narrow = world()
     for granularity in ("row", "token", "mixed"):
         source = shuffled(lm, rows, recipe(threshold=1e6, granularity=granularity), narrow)
@@ -172,7 +172,7 @@ def test_a_wait_that_is_broken_off_loses_nothing(monkeypatch: pytest.MonkeyPatch
         assert read > 0
         raise Asked
 
-    monkeypatch.setattr("saetui.split.data.POLL_S", 0.0)
+    monkeypatch.setattr("saetui.split.activations.data.POLL_S", 0.0)
     for _ in range(2):
         with pytest.raises(Asked):
             source.next(128, poll)

@@ -21,9 +21,9 @@ from saetui.runs.status import status
 from saetui.runs.store import Run, create_run
 from saetui.settings import runs_root
 from saetui.setup import Setup
-from saetui.split import wide
 from saetui.split.recipe import SplitRecipe
-from saetui.split.trainer import Trainer
+from saetui.split.training import wide
+from saetui.split.training.trainer import Trainer
 from tests.runs_support import eventually, kill_workers, worker_pid
 from tests.split_support import FixedSource
 from tests.tiny import write_world

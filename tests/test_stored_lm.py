@@ -12,9 +12,9 @@ from saetui.corpus.grammar import SyntheticRows
 from saetui.corpus.rows import FirstRows
 from saetui.features.stored_lm import reading_stored
 from saetui.lm.direct import DirectModel
-from saetui.split.criteria import load_criteria
-from saetui.split.expected import ExpectedChildren
-from saetui.split.judge import judge
+from saetui.split.judging.criteria import load_criteria
+from saetui.split.judging.expected import ExpectedChildren
+from saetui.split.judging.judge import judge
 from tests.labelled import CRITERIA_FILE, SPLIT, fitted, synthetic_lm
 
 ROWS = SyntheticRows("eval")

@@ -10,7 +10,7 @@ from saetui.lm import streaming as module
 from saetui.lm.direct import DirectModel
 from saetui.lm.one_layer import OneLayer, OneLayerConfig
 from saetui.lm.streaming import StreamingModel, streaming
-from saetui.split.matmul import use_matmul
+from saetui.split.training.matmul import use_matmul
 from tests.split_support import relative
 from tests.tiny import losses, tiny_tokenizer
 

@@ -17,7 +17,7 @@ from saetui.cli import cli
 from saetui.errors import UsageError, UserError
 from saetui.runs.store import Run, list_runs
 from saetui.settings import runs_root
-from saetui.split.review import read_review
+from saetui.split.judging.review import read_review
 from saetui.studies.launcher import start
 from saetui.studies.report import study_report
 from saetui.studies.status import StudyStatus, study_status

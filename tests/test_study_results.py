@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from saetui.runs.cost import Cost, cost_of
-from saetui.split.overtaking import Lead, Overtaking
+from saetui.split.finding.overtaking import Lead, Overtaking
 from saetui.split.recipe import SplitRecipe
 from saetui.studies.cells import Cell
 from saetui.studies.effects import effects, sign_test

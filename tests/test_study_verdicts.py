@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from saetui.runs.store import Run
-from saetui.split import review
-from saetui.split.review import Answer, store_answers, store_judgement
-from saetui.split.verdict import ChildVerdict, CriterionResult, Evidence, Judgement
+from saetui.split.judging import review
+from saetui.split.judging.review import Answer, store_answers, store_judgement
+from saetui.split.judging.verdict import ChildVerdict, CriterionResult, Evidence, Judgement
 from saetui.studies.verdicts import REPORT_FILE, is_judged, was_split
 
 

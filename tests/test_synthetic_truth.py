@@ -5,12 +5,12 @@ import pytest
 
 from saetui.corpus.grammar import LABELS, SyntheticRows
 from saetui.sae.sae import SAE
-from saetui.split.children import split_report
-from saetui.split.criteria import load_criteria
-from saetui.split.judge import judge
-from saetui.split.report import SplitReport
-from saetui.split.verdict import Judgement
-from saetui.split.word_contexts import occurrences
+from saetui.split.finding.children import split_report
+from saetui.split.finding.report import SplitReport
+from saetui.split.judging.criteria import load_criteria
+from saetui.split.judging.judge import judge
+from saetui.split.judging.verdict import Judgement
+from saetui.split.judging.word_contexts import occurrences
 from tests.labelled import (
     ADJ,
     COUNT,

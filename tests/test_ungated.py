@@ -20,11 +20,11 @@ from saetui.sae.formats import load
 from saetui.sae.sae import SAE
 from saetui.settings import runs_root
 from saetui.setup import Setup
-from saetui.split.graft import Graft, graft
-from saetui.split.graft_run import GraftReport
-from saetui.split.loss import without_target
+from saetui.split.grafting.graft import Graft, graft
+from saetui.split.grafting.graft_run import GraftReport
+from saetui.split.grafting.ungated import _agreement, measure_ungated, ungate
 from saetui.split.recipe import GraftRecipe, SplitRecipe
-from saetui.split.ungated import _agreement, measure_ungated, ungate
+from saetui.split.training.loss import without_target
 from tests.split_support import random_sae
 
 D, N, TARGET = 32, 12, 5
@@ -149,7 +149,7 @@ def shell(*arguments: str) -> Result:
 
 
 def test_a_run_gets_its_plain_sae(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("saetui.split.ungated.STREAM_TOKENS", 5_000)
+    monkeypatch.setattr("saetui.split.grafting.ungated.STREAM_TOKENS", 5_000)
     said = json.loads(shell(run.id, "--json").stdout)
     plain, gated = load(said["sae"]), Graft.load(run.folder / "graft")
     assert plain.d_sae == gated.d_sae and plain.activation == "relu"

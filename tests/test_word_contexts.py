@@ -7,7 +7,7 @@ import torch
 from saetui.corpus.grammar import SyntheticRows, grammar
 from saetui.errors import UserError
 from saetui.sae.sae import SAE
-from saetui.split.word_contexts import WordContexts, best_features, occurrences, words_before
+from saetui.split.judging.word_contexts import WordContexts, best_features, occurrences, words_before
 from tests.constructed import ADJ, COUNT, DIGIT, HYPHEN, WORD, ConstructedLM, sae_of
 
 

@@ -18,9 +18,9 @@ from saetui.loading import check_fit, load_lm, load_sae
 from saetui.sae import formats
 from saetui.sae.sae import SAE
 from saetui.setup import Setup
-from saetui.split.criteria import load_criteria
 from saetui.split.defaults import world_values
-from saetui.split.judge import probe_position
+from saetui.split.judging.criteria import load_criteria
+from saetui.split.judging.judge import probe_position
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.worlds import card
 from saetui.worlds.measure import HeldOut

@@ -19,10 +19,10 @@ from saetui.census.results import Census, CensusProgress, CensusRecipe, Evidence
 from saetui.census.tokens import HotSample, sample_hot, sample_rows
 from saetui.features.index import FeatureIndex
 from saetui.sae.sae import SAE
-from saetui.split.graft import Graft
-from saetui.split.graft_many import train_children
-from saetui.split.loss import without_target
+from saetui.split.grafting.graft import Graft
+from saetui.split.grafting.graft_many import train_children
 from saetui.split.recipe import GraftRecipe
+from saetui.split.training.loss import without_target
 
 POOL_BYTES = {"cpu": 2**27, "cuda": 2**31}
 """Activations of the features that are trained together: what decides how many these are."""

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from saetui.census.results import CensusRecipe, FeatureCensus
 from saetui.census.tokens import Neighbourhood
-from saetui.split import measures
-from saetui.split.context_information import information
-from saetui.split.graft import Graft
-from saetui.split.measures import Observed
-from saetui.split.report import SplitThresholds
+from saetui.split.finding import measures
+from saetui.split.finding.context_information import information
+from saetui.split.finding.measures import Observed
+from saetui.split.finding.report import SplitThresholds
+from saetui.split.grafting.graft import Graft
 
 PERMUTATIONS = 99
 

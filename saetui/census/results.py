@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from math import exp
 from typing import Any, Literal
 
-from saetui.split.report import SplitThresholds
+from saetui.split.finding.report import SplitThresholds
 
 SplitBy = Literal["context", "token", "neither", "rare"]
 Side = Literal["previous", "next"]

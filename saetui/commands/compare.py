@@ -9,7 +9,7 @@ from saetui.quantities import duration, si
 from saetui.settings import runs_root
 from saetui.split.comparison import ComparedRun, Comparison, Match
 from saetui.split.defaults import split_limits
-from saetui.split.report import SplitThresholds
+from saetui.split.finding.report import SplitThresholds
 from saetui.visible import visible
 
 

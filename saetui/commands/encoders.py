@@ -16,7 +16,7 @@ from saetui.setup import Setup
 if TYPE_CHECKING:
     from saetui.lm.base import LanguageModel
     from saetui.sae.sae import SAE
-    from saetui.split.graft import Graft
+    from saetui.split.grafting.graft import Graft
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _of_run(lm: LanguageModel, run: str) -> Opened:
     from saetui.runs.store import find_run
     from saetui.sae.sae import SAE
     from saetui.settings import runs_root
-    from saetui.split.graft import Graft
+    from saetui.split.grafting.graft import Graft
     from saetui.split.outcome import open_outcome
 
     encoder = open_outcome(find_run(runs_root(), run)).encoder
@@ -94,7 +94,7 @@ def _of_run(lm: LanguageModel, run: str) -> Opened:
 
 def _fitting(lm: LanguageModel, opened: Opened) -> Opened:
     from saetui.loading import check_fit
-    from saetui.split.graft import Graft
+    from saetui.split.grafting.graft import Graft
 
     encoder = opened.encoder
     for warning in check_fit(lm, encoder.narrow if isinstance(encoder, Graft) else encoder) or ():

@@ -20,8 +20,8 @@ from saetui.split.recipe import GraftRecipe
 from saetui.visible import visible
 
 if TYPE_CHECKING:
-    from saetui.split.graft_run import GraftReport
-    from saetui.split.report import SplitReport
+    from saetui.split.finding.report import SplitReport
+    from saetui.split.grafting.graft_run import GraftReport
 
 CHILD_TOKENS = 100_000
 """Held-out tokens on which the children are counted and their contexts found."""
@@ -102,9 +102,9 @@ def _graft(
     from saetui.features.row_store import RowStore
     from saetui.loading import check_fit, load_lm, load_sae, open_rows
     from saetui.runs.own import own_run
-    from saetui.split.children import split_report
-    from saetui.split.graft_run import graft_target, record
-    from saetui.split.loss import check_target
+    from saetui.split.finding.children import split_report
+    from saetui.split.grafting.graft_run import graft_target, record
+    from saetui.split.training.loss import check_target
 
     narrow = load_sae(setup)
     check_target(narrow, recipe.target)

@@ -22,7 +22,7 @@ def build_index(setup: Setup, lm: LanguageModel, opened: Opened, tokens: int) ->
     from saetui.features.index import FeatureIndex
     from saetui.features.row_store import RowStore
     from saetui.loading import open_rows
-    from saetui.split.graft import Graft
+    from saetui.split.grafting.graft import Graft
 
     progress = Reading()
     store = RowStore(lm, open_rows(setup, lm.tokenizer, "train", lambda share, line: progress.say(line)))

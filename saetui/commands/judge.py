@@ -9,8 +9,8 @@ from saetui.reports.split_report import report_text
 from saetui.reports.verdict_text import review_text
 from saetui.runs.store import Run, find_run
 from saetui.settings import runs_root
-from saetui.split.report import SplitThresholds
-from saetui.split.review import Answer, Review, read_review, store_answers, store_judgement
+from saetui.split.finding.report import SplitThresholds
+from saetui.split.judging.review import Answer, Review, read_review, store_answers, store_judgement
 from saetui.studies.verdicts import store_report
 
 WORDS = {"y": True, "yes": True, "n": False, "no": False, "?": None}
@@ -79,7 +79,7 @@ def command(
 
 def _judge(run: Run, criteria_path: str | None, tokens: int | None) -> bool:
     """Judges and stores; False where there are no criteria to judge by."""
-    from saetui.split.judge import DEFAULT_TOKENS
+    from saetui.split.judging.judge import DEFAULT_TOKENS
     from saetui.split.outcome import criteria_for, judge_run
 
     criteria = criteria_for(run, criteria_path)
@@ -91,7 +91,7 @@ def _judge(run: Run, criteria_path: str | None, tokens: int | None) -> bool:
 
 
 def _report(run: Run, tokens: int | None, limits: SplitThresholds, as_json: bool) -> None:
-    from saetui.split.children import DEFAULT_TOKENS
+    from saetui.split.finding.children import DEFAULT_TOKENS
     from saetui.split.outcome import report_run
 
     found = report_run(run, tokens=tokens or DEFAULT_TOKENS, limits=limits)

@@ -42,7 +42,7 @@ def command(
     from saetui.features.encoder import check_feature
     from saetui.loading import load_sae
     from saetui.runs.store import find_run
-    from saetui.split.graft import Graft
+    from saetui.split.grafting.graft import Graft
     from saetui.split.outcome import open_outcome, setup_of
 
     found = find_run(runs_root(), run)
@@ -74,7 +74,7 @@ def command(
 
 def _named_children(run: "Run") -> set[int]:
     """The features that the verdict on a run, or its split report, calls children."""
-    from saetui.split.review import read_review
+    from saetui.split.judging.review import read_review
     from saetui.studies.verdicts import read_report
 
     judgement, report = read_review(run.folder).judgement, read_report(run.folder)

@@ -9,7 +9,7 @@ from saetui.quantities import si
 from saetui.runs.metrics import curve
 from saetui.runs.store import find_run
 from saetui.settings import runs_root
-from saetui.split.overtaking import Lead, Overtaking, overtakings, own_target
+from saetui.split.finding.overtaking import Lead, Overtaking, overtakings, own_target
 from saetui.visible import visible
 
 

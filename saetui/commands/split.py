@@ -20,8 +20,8 @@ from saetui.runs.status import status
 from saetui.runs.store import create_run
 from saetui.settings import runs_root
 from saetui.setup import Setup
-from saetui.split.criteria import load_criteria
 from saetui.split.defaults import fitted_recipe, needs_narrow
+from saetui.split.judging.criteria import load_criteria
 from saetui.split.recipe import SplitRecipe
 
 

@@ -14,7 +14,7 @@ from saetui.commands.output import jsonable, print_table, say, write_file
 from saetui.errors import UsageError
 from saetui.reports import html, markdown
 from saetui.settings import runs_root
-from saetui.split.report import SplitThresholds
+from saetui.split.finding.report import SplitThresholds
 from saetui.studies.store import Study, find_study
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ def _written(report: "MethodsReport", studies: Sequence[Study], form: str) -> st
 def _ungate(studies: Sequence[Study], line: LiveLine) -> None:
     """Ungates the finished grafts that were never ungated; those of a stopped one are kept."""
     from saetui.loading import load_lm
+    from saetui.split.grafting.ungate_run import ungate_run
     from saetui.split.outcome import setup_of
-    from saetui.split.ungate_run import ungate_run
     from saetui.studies.methods import last_ungated
 
     for study in studies:

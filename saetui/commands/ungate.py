@@ -10,7 +10,7 @@ from saetui.commands.output import emit_json, say
 from saetui.settings import runs_root
 
 if TYPE_CHECKING:
-    from saetui.split.ungated import UngatedReport
+    from saetui.split.grafting.ungated import UngatedReport
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def command(run: str, as_json: bool) -> None:
     costs stands beside what it gives.
     """
     from saetui.runs.store import find_run
-    from saetui.split.ungate_run import ungate_run
+    from saetui.split.grafting.ungate_run import ungate_run
 
     found = find_run(runs_root(), run)
     say(f"training the children of {found.id} to be silent off the target …")

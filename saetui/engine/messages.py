@@ -53,8 +53,8 @@ OPERATIONS = {
     "graft": "saetui.engine.messages:Grafted",
     "store_graft": "saetui.engine.messages:EncoderInfo",
     "children": "list[saetui.features.results:Child]",
-    "report": "saetui.split.report:SplitReport",
-    "judge": "saetui.split.verdict:Judgement",
+    "report": "saetui.split.finding.report:SplitReport",
+    "judge": "saetui.split.judging.verdict:Judgement",
     "status": "saetui.engine.messages:Status",
 }
 """Operations and the types of their answers, by name: a client imports only what it asks for."""

@@ -16,7 +16,7 @@ from saetui.sae.formats import load as load_sae_file
 from saetui.sae.sae import SAE
 from saetui.settings import runs_root
 from saetui.setup import Setup
-from saetui.split.graft import Graft
+from saetui.split.grafting.graft import Graft
 from saetui.split.outcome import open_outcome
 from saetui.split.recipe import GraftRecipe
 

@@ -16,8 +16,8 @@ from saetui.features.lens_table import LensTable
 from saetui.features.row_store import RowStore
 from saetui.sae.sae import SAE
 from saetui.setup import Setup
-from saetui.split.graft import Graft, GraftProgress
-from saetui.split.graft_run import GraftReport
+from saetui.split.grafting.graft import Graft, GraftProgress
+from saetui.split.grafting.graft_run import GraftReport
 from saetui.split.recipe import GraftRecipe
 
 MOST_OTHERS = 4

@@ -25,19 +25,19 @@ from saetui.runs.own import own_run
 from saetui.runs.store import find_run
 from saetui.sae.sae import SAE
 from saetui.settings import runs_root
-from saetui.split.children import CONTROLS, split_report
-from saetui.split.criteria import load_criteria
 from saetui.split.defaults import split_limits
-from saetui.split.found import found_judgement
-from saetui.split.graft import Graft, GraftProgress
-from saetui.split.graft_run import conclude, graft_hot, step_metrics
-from saetui.split.hot import ENOUGH_HOT, HotTokens
-from saetui.split.judge import DEFAULT_TOKENS, judge
+from saetui.split.finding.children import CONTROLS, split_report
+from saetui.split.finding.report import SplitReport
+from saetui.split.grafting.graft import Graft, GraftProgress
+from saetui.split.grafting.graft_run import conclude, graft_hot, step_metrics
+from saetui.split.grafting.hot import ENOUGH_HOT, HotTokens
+from saetui.split.judging.criteria import load_criteria
+from saetui.split.judging.found import found_judgement
+from saetui.split.judging.judge import DEFAULT_TOKENS, judge
+from saetui.split.judging.verdict import Judgement
 from saetui.split.outcome import criteria_for, judge_run, report_run
 from saetui.split.recipe import GraftRecipe
-from saetui.split.report import SplitReport
 from saetui.split.threshold import has_own_threshold, threshold_of
-from saetui.split.verdict import Judgement
 
 CHILDREN_SECONDS = 1.0
 """Spent on reading the children's contexts before they are answered; the rest is read in the background."""
@@ -149,7 +149,8 @@ class Splitting:
         threshold: float | None = None,
         controls: bool = False,
     ) -> SplitReport:
-        """``saetui.split.children.split_report`` over held-out rows; with ``controls``, where it has any."""
+        """``saetui.split.finding.children.split_report`` over held-out rows; with ``controls``, where it has
+        any."""
         opened, lm = self._shelf.get(sae), self._shelf.lm
         target = opened.info.target if target is None else target
         if target is None:
@@ -172,8 +173,8 @@ class Splitting:
             )
 
     def judge(self, job: Job, sae: str, criteria: str = "", tokens: int = DEFAULT_TOKENS) -> Judgement:
-        """``saetui.split.judge`` on held-out rows, by a criteria file (empty: the run's or the world's); of a
-        run for which there is none, the children found without one (``found_judgement``)."""
+        """``saetui.split.judging.judge`` on held-out rows, by a criteria file (empty: the run's or the
+        world's); of a run for which there is none, the children found without one (``found_judgement``)."""
         opened, lm = self._shelf.get(sae), self._shelf.lm
         on_progress = job.tokens("judging")
         with self._traffic.on(Lane.JOB):

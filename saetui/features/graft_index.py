@@ -29,7 +29,7 @@ STEP = 4096
 
 
 class GraftEncoder(Encoder, Protocol):
-    """A narrow SAE with children in its target's place: ``saetui.split.graft.Graft``."""
+    """A narrow SAE with children in its target's place: ``saetui.split.grafting.graft.Graft``."""
 
     @property
     def narrow(self) -> Encoder: ...

@@ -116,7 +116,7 @@ class _Table:
 
 def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Causal, ``[rows, heads, seq, d_head]``. Torch's own is slow in bf16, and in fp32 with products sent to
-    oneDNN (``saetui.split.matmul``)."""
+    oneDNN (``saetui.split.training.matmul``)."""
     to_onednn = torch.backends.mkldnn.matmul.fp32_precision == "bf16"  # pyright: ignore[reportAttributeAccessIssue]
     if q.dtype == torch.float32 and not to_onednn:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)

@@ -15,9 +15,9 @@ from saetui.runs.cost import cost
 from saetui.runs.metrics import curve
 from saetui.runs.store import Run
 from saetui.setup import Setup
-from saetui.split.report import SplitReport
-from saetui.split.review import Review, read_review
-from saetui.split.verdict import CRITERIA, ChildVerdict
+from saetui.split.finding.report import SplitReport
+from saetui.split.judging.review import Review, read_review
+from saetui.split.judging.verdict import CRITERIA, ChildVerdict
 from saetui.studies.verdicts import read_report
 from saetui.visible import visible
 

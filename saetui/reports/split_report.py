@@ -9,7 +9,7 @@ from textwrap import wrap
 from saetui.features.results import Child
 from saetui.reports.document import Block, ContextBlock, Heading, Table, Text
 from saetui.reports.verdict_text import CONTEXTS_SHOWN, context_text
-from saetui.split.report import SplitReport, Spread
+from saetui.split.finding.report import SplitReport, Spread
 from saetui.visible import visible
 
 WIDTH = 78
@@ -33,7 +33,7 @@ class Measure:
 
 def measures(report: SplitReport) -> list[Measure]:
     """Those that the report has, in the order in which they are read. Their definitions:
-    ``saetui.split.measures``."""
+    ``saetui.split.finding.measures``."""
     limits = report.limits
     found = [
         _at_least("coverage", report.coverage, limits.coverage, "target tokens with a child"),

@@ -9,7 +9,7 @@ from saetui.reports.run import pairs, stored_report_blocks, verdict_blocks
 from saetui.reports.study_plots import plots
 from saetui.reports.study_tables import tables
 from saetui.runs.store import Run
-from saetui.split.review import read_review
+from saetui.split.judging.review import read_review
 from saetui.studies.report import study_report
 from saetui.studies.results import StudyReport
 from saetui.studies.store import Study

@@ -7,7 +7,7 @@ from saetui.quantities import si
 from saetui.reports.document import Table
 from saetui.reports.filter_tables import course_tables, filter_table, until_table
 from saetui.reports.spread import number, over, share
-from saetui.split.verdict import CRITERIA
+from saetui.split.judging.verdict import CRITERIA
 from saetui.studies.reading import data_of
 from saetui.studies.results import (
     CellResult,

@@ -1,8 +1,8 @@
 """Verdicts as plain text, for the shell. Without torch."""
 
 from saetui.features.results import Context
-from saetui.split.review import Review
-from saetui.split.verdict import CRITERIA, SILENT, ChildVerdict, CriterionResult
+from saetui.split.judging.review import Review
+from saetui.split.judging.verdict import CRITERIA, SILENT, ChildVerdict, CriterionResult
 from saetui.visible import visible
 
 NUMBERS = {1: "margin", 2: "share", 3: "overlap", 4: "ratio", 5: "precision"}

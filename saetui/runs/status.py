@@ -12,7 +12,7 @@ from saetui.runs.metrics import Curve
 from saetui.runs.queue import DeviceQueue
 from saetui.runs.store import Run, State, list_runs
 from saetui.runs.tail import last_records
-from saetui.split.review import stored_result
+from saetui.split.judging.review import stored_result
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from saetui.runs.queue import DeviceQueue
 from saetui.runs.store import HEARTBEAT_S, Run, State
 from saetui.setup import Setup
 
-TRAINERS = {"split": "saetui.split.wide:run", "graft": "saetui.split.graft_run:run"}
+TRAINERS = {"split": "saetui.split.training.wide:run", "graft": "saetui.split.grafting.graft_run:run"}
 """The trainer of each kind of run: a function of a ``RunContext`` that returns when it is done."""
 SPREADING = {"split"}
 """Kinds whose trainer works on several devices together, in a process on each."""

@@ -17,12 +17,12 @@ from saetui.loading import load_lm, load_sae, open_rows
 from saetui.runs.cost import Cost, cost
 from saetui.runs.store import Run
 from saetui.sae.sae import SAE
-from saetui.split.children import seen_children
 from saetui.split.comparison import ComparedRun, Comparison, Match
-from saetui.split.graft import Graft
-from saetui.split.matching import best_matching
+from saetui.split.finding.children import seen_children
+from saetui.split.finding.matching import best_matching
+from saetui.split.finding.report import SplitThresholds
+from saetui.split.grafting.graft import Graft
 from saetui.split.outcome import open_outcome, setup_of
-from saetui.split.report import SplitThresholds
 
 DEFAULT_TOKENS = 100_000
 AGREEMENT = 0.5

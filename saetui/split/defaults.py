@@ -8,8 +8,8 @@ from saetui import embedded
 from saetui.errors import UsageError
 from saetui.settings import load_settings, settings_path
 from saetui.setup import Setup
+from saetui.split.finding.report import SplitThresholds
 from saetui.split.recipe import GraftRecipe, SplitRecipe
-from saetui.split.report import SplitThresholds
 
 
 def world_values(kind: type[SplitRecipe] | type[GraftRecipe], setup: Setup) -> dict[str, Any]:

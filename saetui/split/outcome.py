@@ -14,15 +14,15 @@ from saetui.runs.store import Run
 from saetui.sae.formats import load
 from saetui.sae.sae import SAE
 from saetui.setup import Setup
-from saetui.split.children import CONTROLS, split_report
-from saetui.split.criteria import Criteria, load_criteria
 from saetui.split.defaults import split_limits
-from saetui.split.graft import Graft
-from saetui.split.judge import DEFAULT_TOKENS, judge
+from saetui.split.finding.children import CONTROLS, split_report
+from saetui.split.finding.report import SplitReport, SplitThresholds
+from saetui.split.grafting.graft import Graft
+from saetui.split.judging.criteria import Criteria, load_criteria
+from saetui.split.judging.judge import DEFAULT_TOKENS, judge
+from saetui.split.judging.review import CRITERIA_FILE
+from saetui.split.judging.verdict import Judgement
 from saetui.split.recipe import GraftRecipe, SplitRecipe
-from saetui.split.report import SplitReport, SplitThresholds
-from saetui.split.review import CRITERIA_FILE
-from saetui.split.verdict import Judgement
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def open_outcome(run: Run) -> Outcome:
 def inherited_target(recipe: SplitRecipe) -> int | None:
     """The feature of a recipe's SAE that began as the target and still may fire for it; None: there is none.
     Under other losses than the standard one nothing trains the target: it never fires
-    (``saetui.split.loss.deployed``)."""
+    (``saetui.split.training.loss.deployed``)."""
     return recipe.target if recipe.init != "random" and recipe.loss == "standard" else None
 
 

@@ -23,7 +23,7 @@ from saetui.runs.launcher import launch
 from saetui.runs.queue import devices
 from saetui.runs.store import LIVE, Run, create_run
 from saetui.setup import Setup
-from saetui.split.review import CRITERIA_FILE
+from saetui.split.judging.review import CRITERIA_FILE
 from saetui.studies.cells import Cell, recipe_of
 from saetui.studies.judging import judge_cell
 from saetui.studies.launcher import CONDUCTOR, ask_to_stop

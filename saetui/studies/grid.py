@@ -68,7 +68,7 @@ def _recipe(method: str, setup: Setup, values: Values, narrow: "SAE") -> SplitRe
         shares = {key: int(share[1]) for key in _CADENCES if (share := SHARE.fullmatch(str(values.get(key))))}
         recipe = fitted_recipe(setup, {k: v for k, v in values.items() if k not in shares}, narrow.d_sae)
         return replace(recipe, **{key: max(1, recipe.tokens * n // 100) for key, n in shares.items()})
-    from saetui.split.loss import check_target
+    from saetui.split.training.loss import check_target
 
     recipe = GraftRecipe.from_dict(world_values(GraftRecipe, setup) | values)
     check_target(narrow, recipe.target)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from saetui.runs.store import Run
-from saetui.split.review import store_judgement
+from saetui.split.judging.review import store_judgement
 from saetui.studies.verdicts import store_report
 
 if TYPE_CHECKING:

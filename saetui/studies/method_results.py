@@ -12,7 +12,7 @@ from typing import Any
 
 from saetui.runs.cost import Cost
 from saetui.split.comparison import Comparison
-from saetui.split.report import SplitThresholds
+from saetui.split.finding.report import SplitThresholds
 from saetui.studies.results import Over
 
 
@@ -67,7 +67,8 @@ def _share(pair: Comparison) -> float | None:
 @dataclass(frozen=True)
 class Ungated:
     """The plain SAE beside the gated graft, over the ``runs`` that have it; the numbers are those of
-    ``saetui.split.ungated.UngatedReport``, ``cost`` is what the plain one cost beside the graft's own."""
+    ``saetui.split.grafting.ungated.UngatedReport``, ``cost`` is what the plain one cost beside the graft's
+    own."""
 
     runs: int
     error_narrow: Over | None

@@ -21,9 +21,9 @@ from saetui.split.compare import (
 )
 from saetui.split.comparison import Comparison
 from saetui.split.defaults import split_limits
-from saetui.split.graft import Graft
+from saetui.split.finding.report import SplitThresholds
+from saetui.split.grafting.graft import Graft
 from saetui.split.outcome import setup_of
-from saetui.split.report import SplitThresholds
 from saetui.studies.method_results import (
     CostOver,
     Matched,

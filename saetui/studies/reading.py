@@ -8,8 +8,8 @@ from typing import Any
 from saetui.runs.cost import Cost, cost
 from saetui.runs.metrics import curve
 from saetui.runs.store import Run
-from saetui.split.overtaking import Overtaking, overtakings, own_target
-from saetui.split.review import Review, read_review
+from saetui.split.finding.overtaking import Overtaking, overtakings, own_target
+from saetui.split.judging.review import Review, read_review
 from saetui.studies.cells import Cell
 from saetui.studies.results import CellResult, CurvePoint, Found
 from saetui.studies.status import CellState

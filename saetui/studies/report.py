@@ -7,7 +7,7 @@ from typing import Any
 
 from saetui.runs.files import signature
 from saetui.runs.store import Run
-from saetui.split.overtaking import Overtaking
+from saetui.split.finding.overtaking import Overtaking
 from saetui.studies.effects import effects
 from saetui.studies.filtering import filter_results
 from saetui.studies.reading import Reading, finished, grouped, read_cell

@@ -65,7 +65,7 @@ class CellResult:
     found: Found | None = None
     """Where there are no criteria, or the study has several targets."""
     f1: dict[str, float] = field(default_factory=dict[str, float])
-    """By child, at the last evaluation: ``saetui.split.child_f1``."""
+    """By child, at the last evaluation: ``saetui.split.judging.child_f1``."""
     fvu: float | None = None
     l0: float | None = None
     ce_recovered: float | None = None

@@ -24,7 +24,7 @@ from saetui.runs.files import signature
 from saetui.runs.store import LIVE, Run
 from saetui.runs.tail import read_records
 from saetui.setup import Setup
-from saetui.split.review import CRITERIA_FILE
+from saetui.split.judging.review import CRITERIA_FILE
 from saetui.studies.cells import Cell, recipe_of
 from saetui.studies.file import METHODS, StudyFile
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from saetui.atomic import write_atomic
 from saetui.runs.files import signature
 from saetui.runs.store import Run
-from saetui.split.review import stored_result
+from saetui.split.judging.review import stored_result
 
 if TYPE_CHECKING:
-    from saetui.split.report import SplitReport
+    from saetui.split.finding.report import SplitReport
 
 REPORT_FILE = "split-report.json"
 """The ``SplitReport`` of a run, in its folder."""

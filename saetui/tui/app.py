@@ -200,7 +200,7 @@ class Workbench(App[None]):
         self.run_worker(self._review_all(), group="review-all", exclusive=True)
 
     async def _review_all(self) -> None:
-        from saetui.split.review import is_open
+        from saetui.split.judging.review import is_open
 
         made = self.session.made
         runs = [seen.run for seen in reversed(self.watch_runs.runs) if seen.status.state == "finished"]
@@ -236,7 +236,7 @@ class Workbench(App[None]):
 
     async def _judge(self, run: Run, say: Callable[[str], None]) -> None:
         """Has the engine judge a run, and stores what it says."""
-        from saetui.split.review import store_judgement
+        from saetui.split.judging.review import store_judgement
 
         setup = run.manifest.setup
         if not self.session.made(setup):

@@ -14,7 +14,7 @@ from saetui.runs.cost import DeviceClock
 from saetui.runs.status import RunStatus, status
 from saetui.runs.store import Run
 from saetui.runs.tail import Tail
-from saetui.split.overtaking import own_target
+from saetui.split.finding.overtaking import own_target
 from saetui.tui.widgets.series import Series
 
 PERCENT = ("dead", "kept", "ce_recovered")

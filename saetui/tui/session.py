@@ -28,9 +28,9 @@ if TYPE_CHECKING:
         Pair,
         PromptProbe,
     )
+    from saetui.split.finding.report import SplitReport
+    from saetui.split.judging.verdict import Judgement
     from saetui.split.recipe import GraftRecipe, SplitRecipe
-    from saetui.split.report import SplitReport
-    from saetui.split.verdict import Judgement
 
 NARROW = "narrow"
 """The engine's name of the SAE that the setup names."""

@@ -13,8 +13,8 @@ from saetui.corpus.grammar import SyntheticRows
 from saetui.features.stored_lm import reading_stored
 from saetui.features.top_tokens import read_tokens
 from saetui.lm.base import LanguageModel
-from saetui.split.children import split_report
-from saetui.split.report import SplitReport, SplitThresholds
+from saetui.split.finding.children import split_report
+from saetui.split.finding.report import SplitReport, SplitThresholds
 from saetui.worlds.fitted import EACH, Context, Labelled, fitted_target, the_world
 from saetui.worlds.known_splits import Case
 

@@ -18,9 +18,9 @@ from saetui.corpus.grammar import LABELS, SyntheticRows
 from saetui.features.encoder import Dictionary
 from saetui.sae.formats import load
 from saetui.sae.sae import SAE
-from saetui.split.graft_run import graft_target
+from saetui.split.finding.report import SplitKind
+from saetui.split.grafting.graft_run import graft_target
 from saetui.split.recipe import GraftRecipe
-from saetui.split.report import SplitKind
 from saetui.worlds.fitted import (
     ADJ,
     COUNT,

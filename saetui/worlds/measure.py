@@ -12,11 +12,11 @@ from saetui.features.encoder import Dictionary
 from saetui.features.top_tokens import BATCH_TOKENS, read_tokens
 from saetui.lm.base import LanguageModel
 from saetui.sae.sae import SAE
-from saetui.split.child_f1 import CUT, ChildF1
-from saetui.split.criteria import Criteria
-from saetui.split.evaluate import Evaluation
-from saetui.split.judge import CONTEXT_BEFORE
-from saetui.split.word_contexts import best_features
+from saetui.split.judging.child_f1 import CUT, ChildF1
+from saetui.split.judging.criteria import Criteria
+from saetui.split.judging.judge import CONTEXT_BEFORE
+from saetui.split.judging.word_contexts import best_features
+from saetui.split.training.evaluate import Evaluation
 
 CE_TOKENS = 65_536
 
@@ -40,7 +40,7 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Quality:
-    """Of one SAE, on tokens that no filter has touched; definitions in ``saetui.split.evaluate``."""
+    """Of one SAE, on tokens that no filter has touched; definitions in ``saetui.split.training.evaluate``."""
 
     tokens: int
     l0: float

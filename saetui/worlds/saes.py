@@ -13,14 +13,14 @@ from saetui.lm.direct import HOOK_NAME, DirectModel
 from saetui.lm.one_layer import OneLayer
 from saetui.sae.formats import save_saelens
 from saetui.sae.sae import SAE, SAEMetadata
-from saetui.split.criteria import Criteria, load_criteria
-from saetui.split.data import ShuffledActivations
-from saetui.split.filtered import FilteredRows
-from saetui.split.graft import Graft
-from saetui.split.graft_run import graft_target
-from saetui.split.judge import judge
+from saetui.split.activations.data import ShuffledActivations
+from saetui.split.activations.filtered import FilteredRows
+from saetui.split.grafting.graft import Graft
+from saetui.split.grafting.graft_run import graft_target
+from saetui.split.judging.criteria import Criteria, load_criteria
+from saetui.split.judging.judge import judge
 from saetui.split.recipe import GraftRecipe, SplitRecipe
-from saetui.split.trainer import train
+from saetui.split.training.trainer import train
 from saetui.worlds import card
 from saetui.worlds.measure import Coverage, HeldOut
 from saetui.worlds.recipes import LMRecipe, WorldRecipe

@@ -7,8 +7,8 @@ from typing import Any
 
 from saetui.runs import lock
 from saetui.setup import Setup
+from saetui.split.judging.review import store_judgement
 from saetui.split.recipe import SplitRecipe
-from saetui.split.review import store_judgement
 from saetui.studies.cells import Cell
 from saetui.studies.store import FOLDER, Plan, Study
 from tests.tui.fabricate import START, FakeRun

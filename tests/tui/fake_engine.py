@@ -33,8 +33,8 @@ from saetui.features.results import (
     TokenLogit,
     TokenProbe,
 )  # fmt: skip
-from saetui.split.report import SplitReport
-from saetui.split.verdict import (
+from saetui.split.finding.report import SplitReport
+from saetui.split.judging.verdict import (
     ChildVerdict,
     CriterionResult,
     Evidence,

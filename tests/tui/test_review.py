@@ -10,10 +10,10 @@ import pytest
 
 from saetui.errors import UserError
 from saetui.features.results import TokenLogit
-from saetui.split.found import found_judgement
-from saetui.split.report import SplitReport, SplitThresholds, Spread
-from saetui.split.review import read_review, store_answers, store_judgement
-from saetui.split.verdict import CriterionResult, Evidence
+from saetui.split.finding.report import SplitReport, SplitThresholds, Spread
+from saetui.split.judging.found import found_judgement
+from saetui.split.judging.review import read_review, store_answers, store_judgement
+from saetui.split.judging.verdict import CriterionResult, Evidence
 from saetui.tui.screens.review import ReviewScreen
 from tests.tui.bench import Bench, bench, finished_graft
 from tests.tui.fake_engine import CHILDREN, child, judgement

@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 from saetui import settings
 from saetui.errors import UserError
 from saetui.runs.store import Run
-from saetui.split.review import read_review
+from saetui.split.judging.review import read_review
 from saetui.studies.verdicts import REPORT_FILE, store_report
 from saetui.tui.run_follower import RunFollower
 from saetui.tui.screens.feature import FeatureScreen

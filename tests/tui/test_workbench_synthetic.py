@@ -12,7 +12,7 @@ from textual.widgets import Input
 from saetui import embedded, settings
 from saetui.runs.store import LIVE, list_runs
 from saetui.setup import Setup
-from saetui.split.review import read_review
+from saetui.split.judging.review import read_review
 from saetui.tui.app import Workbench
 from saetui.tui.screens.launch import LaunchScreen
 from saetui.tui.screens.monitor import MonitorScreen

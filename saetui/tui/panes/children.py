@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from saetui.engine.messages import EncoderInfo
     from saetui.features.results import Child, Context
     from saetui.runs.store import Run
+    from saetui.split.finding.report import SplitReport
     from saetui.split.recipe import GraftRecipe
-    from saetui.split.report import SplitReport
 
 GISTS = 5
 """Different words before the token that tell a child apart in one line."""

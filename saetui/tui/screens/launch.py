@@ -28,7 +28,7 @@ from saetui.features.results import Kept
 from saetui.quantities import duration, percent, short, size
 from saetui.runs.launcher import survives_logout
 from saetui.setup import Setup
-from saetui.split.disk import activation_bytes, free_bytes, run_bytes
+from saetui.split.activations.disk import activation_bytes, free_bytes, run_bytes
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.tui.actions import bindings
 from saetui.tui.session import Session

@@ -19,8 +19,8 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from saetui.errors import UserError
-from saetui.split.review import Answer, Review, read_review, store_answers
-from saetui.split.verdict import CRITERIA, ChildVerdict, CriterionResult
+from saetui.split.judging.review import Answer, Review, read_review, store_answers
+from saetui.split.judging.verdict import CRITERIA, ChildVerdict, CriterionResult
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
 from saetui.tui.screens.line_input import LineInput

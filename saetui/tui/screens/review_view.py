@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from saetui.features.results import Context
-from saetui.split.review import Answer, Review
-from saetui.split.verdict import CRITERIA, SILENT, ChildVerdict, CriterionResult, Evidence
+from saetui.split.judging.review import Answer, Review
+from saetui.split.judging.verdict import CRITERIA, SILENT, ChildVerdict, CriterionResult, Evidence
 from saetui.visible import pad, tail, visible
 
 Key = tuple[str, int]

@@ -19,7 +19,7 @@ from saetui.tui.key_line import KeyLine
 
 if TYPE_CHECKING:
     from saetui.runs.store import Run
-    from saetui.split.report import SplitReport
+    from saetui.split.finding.report import SplitReport
 
 ReadReport = Callable[[Callable[[str], None]], Awaitable["SplitReport"]]
 """Gives the report, and meanwhile says in a line how far it is. UserError where there can be none."""
@@ -28,7 +28,7 @@ ReadReport = Callable[[Callable[[str], None]], Awaitable["SplitReport"]]
 def stored_report(run: Run) -> SplitReport | None:
     """The one in the run's folder; None where there is none, or one of another version."""
     from saetui.engine.messages import decode
-    from saetui.split.report import SplitReport
+    from saetui.split.finding.report import SplitReport
     from saetui.studies.verdicts import read_report
 
     try:

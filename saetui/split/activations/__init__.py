@@ -1,0 +1,1 @@
+"""What an SAE is trained on: filtered activations, kept, shared and shuffled."""

@@ -1,0 +1,1 @@
+"""Children found without being told what to look for, measured and compared."""

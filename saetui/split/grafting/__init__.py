@@ -1,0 +1,1 @@
+"""A feature split in place: children in the target's stead, the rest frozen."""
