@@ -193,7 +193,7 @@ def test_show_and_overrule(run: Run) -> None:
         "judge", run.id, "--overrule", "long one:2=y", "--overrule", "long one:4=y", "--note", "seen"
     )
     assert "2 of 2 children  (verdict: judge and person)" in said.stdout
-    assert status(run).verdict == "2 of 2"
+    assert status(run).verdict == "(2 of 2)"
     assert "(overruled by a person: seen)" in said.stdout
     assert "1 of 2" in shell("judge", run.id, "--overrule", "long one:4=?").stdout
 

@@ -145,4 +145,4 @@ def _verdict(run: Run) -> str | None:
     if (result := stored_result(run.folder)) is None:
         return None
     verdict = f"{result.passed} of {result.children}"
-    return f"({verdict})" if result.by == "judge" else verdict
+    return verdict if result.by == "person" else f"({verdict})"

@@ -35,18 +35,23 @@ def check_narrow_feature(narrow_features: int, target: int) -> None:
         )
 
 
+def check_fits(recipe: SplitRecipe | GraftRecipe, narrow_features: int) -> None:
+    """UsageError where a recipe is none for a narrow SAE of so many features."""
+    check_narrow_feature(narrow_features, recipe.target)
+    if isinstance(recipe, SplitRecipe) and recipe.init != "random" and recipe.d_sae < narrow_features:
+        raise UsageError(
+            f"d_sae is {recipe.d_sae}, but the narrow SAE already has {narrow_features} features: "
+            f"choose at least {narrow_features}, or --init random"
+        )
+
+
 def fitted_recipe(setup: Setup, values: dict[str, Any], narrow_features: int) -> SplitRecipe:
     """``values`` over the embedded world's, ``d_sae`` being 8 times the narrow SAE's where neither says.
 
     UsageError for what is unknown or out of range, and where the recipe does not fit the narrow SAE.
     """
     recipe = SplitRecipe.from_dict({"d_sae": 8 * narrow_features} | world_values(SplitRecipe, setup) | values)
-    check_narrow_feature(narrow_features, recipe.target)
-    if recipe.init != "random" and recipe.d_sae < narrow_features:
-        raise UsageError(
-            f"d_sae is {recipe.d_sae}, but the narrow SAE already has {narrow_features} features: "
-            f"choose at least {narrow_features}, or --init random"
-        )
+    check_fits(recipe, narrow_features)
     return recipe
 
 

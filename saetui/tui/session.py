@@ -358,7 +358,7 @@ class Session:
         return self._know(await self._ask("open_run", run=run_id))
 
     async def open_sae(self, path: Path) -> EncoderInfo:
-        return self._know(await self._ask("open_sae", sae=str(path)))
+        return self._know(await self._ask("open_sae", path=str(path)))
 
     async def children(self, sae: str, target: int, on_progress: Progress | None = None) -> list[Child]:
         return await self._ask_of(sae, "children", on_progress, target=target)

@@ -38,7 +38,7 @@ class CellRow:
 
     @property
     def verdict(self) -> str:
-        """``2 of 3``, in brackets where only the judge has said so, or the split report's word."""
+        """``2 of 3``, in brackets where a person has not said all of it, or the split report's word."""
         result = self.result
         if result.children is None:
             return result.found.kind if result.found else ""

@@ -57,15 +57,14 @@ async def test_a_prompt_is_probed_and_remembered() -> None:
         assert it.screen.prompt.prompt == "a long-standing rule"
 
 
-async def test_an_empty_prompt_is_refused_in_one_line_and_nothing_is_lost() -> None:
+async def test_an_empty_prompt_is_refused_in_one_line_and_the_next_keys_are_still_the_prompts() -> None:
     async with bench() as it:
         await it.press("p")
         it.screen.query_one(Input).value = ""
         await it.press("enter")
-        assert "the prompt has no tokens" in str(it.screen.prompt.query_one(".message", Static).content)
-        await it.press("p")
-        it.screen.query_one(Input).value = "a well-known fact"
-        await it.press("enter")
+        assert "a character at least" in next(iter(it.app._notifications)).message
+        await it.press("h", "i", "enter")
+        assert it.screen.prompt.prompt == "hi" and not it.screen.query_one(Input).has_focus
         assert not it.screen.prompt.query_one(".message").display
 
 
@@ -77,6 +76,13 @@ async def test_narrow_and_wide_side_by_side() -> None:
         await it.press("g", "w")
         assert it.screen.prompt.beside
         assert [args["sae"] for op, args in it.engine.asked if op == "probe"][-2:] == [NARROW, "graft-1"]
+
+
+async def test_the_worlds_wide_sae_stands_beside_where_nothing_else_is_open() -> None:
+    async with bench(Setup(model="synthetic")) as it:
+        await it.press("w")
+        assert it.screen.prompt.beside
+        assert [Path(args["path"]).name for op, args in it.engine.asked if op == "open_sae"] == ["wide-all"]
 
 
 async def test_the_last_feature_is_there_again_the_next_time() -> None:

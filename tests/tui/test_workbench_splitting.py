@@ -140,6 +140,12 @@ async def test_the_launch_form_checks_inline_and_launches(monkeypatch: pytest.Mo
         await it.press("enter")
         assert it.app.screen is form and "must be > 0" in str(by_name["tokens"]._error.content)
         field.value = "40_000"
+        width = by_name["d_sae"].control
+        assert isinstance(width, Input)
+        width.value = "32"
+        await it.press("enter")
+        assert it.app.screen is form and "narrow SAE already has 512 features" in it.line("#cost")
+        width.value = "4096"
         choice = by_name["loss"].control
         assert isinstance(choice, Choice)
         choice.focus()

@@ -150,6 +150,9 @@ class PromptPane(Pane):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
+        if not event.value:  # the next keys are still meant for the prompt
+            self.notify("a prompt needs a character at least", severity="warning")
+            return
         self.prompt = event.value
         self.reload()
         self.focus_main()

@@ -29,6 +29,7 @@ from saetui.quantities import duration, percent, short, size
 from saetui.runs.launcher import survives_logout
 from saetui.setup import Setup
 from saetui.split.activations.disk import activation_bytes, free_bytes, run_bytes
+from saetui.split.defaults import check_fits
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.tui.actions import bindings
 from saetui.tui.session import Session
@@ -152,6 +153,8 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         self._pace = pace
         self._defaults = defaults
         self._survival = ""
+        self._misfit = ""
+        """Why the values, each of them right, are no recipe for this narrow SAE; or empty."""
         self._free: Free | None = None
         self._asked: tuple[int, float] | None = None
         """Target and threshold of which it was asked last what they keep."""
@@ -239,17 +242,25 @@ class LaunchScreen(ModalScreen[Recipe | None]):
 
     def recipe(self) -> Recipe | None:
         """The recipe as it stands; None while a field is wrong (and says so beneath itself)."""
+        self._misfit = ""
         right = [row.check() for row in self._fields]
         if not all(right):
             return None
-        return self._kind.from_dict({row.field.name: row.value() for row in self._fields})
+        recipe = self._kind.from_dict({row.field.name: row.value() for row in self._fields})
+        if (narrow_features := self._session.narrow_features) is not None:
+            try:
+                check_fits(recipe, narrow_features)
+            except UsageError as error:
+                self._misfit = str(error)
+                return None
+        return recipe
 
     def summarise(self) -> None:
         recipe = self.recipe()
         cost, command = self.query_one("#cost", Static), self.query_one("#command", Static)
         if recipe is None:
             command.update("")
-            cost.update("a value is wrong: see above")
+            cost.update(self._misfit or "a value is wrong: see above")
             return
         lines = [costs(recipe, self._kept)]
         if filters(recipe):
