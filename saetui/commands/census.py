@@ -117,14 +117,14 @@ def agreement_lines(agreement: list[Agreement]) -> list[str]:
     if not agreement:
         return []
     rank, *others = agreement
-    return [
-        "",
+    said = (
         f"expected against measured: Spearman {rank.rho:.2f} ({rank.low:.2f} … {rank.high:.2f}), "
         f"p {rank.p_value:.2g}, {rank.features} features",
         f"expected first and measured among the first: {hit_words(rank.precision)}",
         f"of the {rank.split[0].wanted} split by context: {hit_words(rank.split)}",
-        *wrap("other evidence alone: " + ", ".join(f"{one.by} {one.rho:+.2f}" for one in others), 80),
-    ]
+        "other evidence alone: " + ", ".join(f"{one.by} {one.rho:+.2f}" for one in others),
+    )
+    return ["", *(line for text in said for line in wrap(text, 80))]
 
 
 def hit_words(hits: Sequence[Hits]) -> str:
