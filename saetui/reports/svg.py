@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
-from saetui.tui.widgets.axes import linear_bounds, linear_ticks
-from saetui.tui.widgets.palette import COUNT
+from saetui.plots.axes import linear_bounds, linear_ticks
+from saetui.plots.palette import COUNT
 
 WIDTH, HEIGHT = 720, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 20, 12, 46

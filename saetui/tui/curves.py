@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from saetui.plots.axes import Axis
 from saetui.tui.marks import Marks
 from saetui.tui.monitor_plots import AXES, PROBE_AXES, domains, probe_title, run_label
 from saetui.tui.run_follower import ProbeTrace, Snapshot
-from saetui.tui.widgets.axes import Axis
 from saetui.tui.widgets.plot_model import Trace
 from saetui.tui.widgets.series import Series
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import ClassVar, TypeVar
 
+from saetui.plots.palette import MARKERS, series_classes, series_css
 from saetui.tui.marks import Marks
 from saetui.tui.widgets.canvas import Symbols
-from saetui.tui.widgets.palette import MARKERS, series_classes, series_css
 from saetui.tui.widgets.table import Column, Table
 
 Row = TypeVar("Row")

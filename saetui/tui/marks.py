@@ -1,6 +1,6 @@
 """Runs that a person has marked, to see their curves in one plot."""
 
-from saetui.tui.widgets.palette import COUNT
+from saetui.plots.palette import COUNT
 
 
 class Marks:

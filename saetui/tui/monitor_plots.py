@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from saetui.plots.axes import LOG_STEPS, LOG_TOKENS, STEPS, TOKENS, WALL
+from saetui.plots.palette import COUNT
 from saetui.tui.marks import Marks
 from saetui.tui.run_follower import ProbeTrace, Snapshot
-from saetui.tui.widgets.axes import LOG_STEPS, LOG_TOKENS, STEPS, TOKENS, WALL
-from saetui.tui.widgets.palette import COUNT
 from saetui.tui.widgets.plot_model import Trace
 from saetui.tui.widgets.series import Series
 from saetui.visible import tail, visible

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from saetui.plots.palette import MARKERS
 from saetui.tui.curves import curves, plan, traces
 from saetui.tui.marks import Marks
 from saetui.tui.run_follower import RunFollower
@@ -12,7 +13,6 @@ from saetui.tui.run_watch import RunWatch
 from saetui.tui.screens.curves import CurvesScreen
 from saetui.tui.screens.runs import RunsScreen
 from saetui.tui.widgets.line_plot import LinePlot
-from saetui.tui.widgets.palette import MARKERS
 from saetui.tui.widgets.table import Table
 from tests.tui.fabricate import FakeRun, several_runs
 from tests.tui.host import Host, until

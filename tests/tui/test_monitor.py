@@ -4,13 +4,13 @@ import time
 
 import pytest
 
+from saetui.plots.palette import MARKERS
 from saetui.tui.marks import Marks
 from saetui.tui.run_follower import RunFollower
 from saetui.tui.run_messages import JudgeRequested, RunControlRequested
 from saetui.tui.screens.monitor import MonitorScreen
 from saetui.tui.widgets.confirm import Confirm
 from saetui.tui.widgets.line_plot import LinePlot
-from saetui.tui.widgets.palette import MARKERS
 from tests.tui.fabricate import FakeRun, several_runs
 from tests.tui.host import Host, until
 from tests.tui.snapshot import check_snapshot, screen_text

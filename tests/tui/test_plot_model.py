@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from saetui.tui.widgets import axes
-from saetui.tui.widgets.axes import STEPS, TOKENS, WALL
+from saetui.plots import axes
+from saetui.plots.axes import STEPS, TOKENS, WALL
 from saetui.tui.widgets.plot_model import PlotModel, Trace
 from saetui.tui.widgets.series import Series
 

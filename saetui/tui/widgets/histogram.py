@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 
+from saetui.plots.axes import Axis, place_x_ticks
 from saetui.quantities import percent, short, si
-from saetui.tui.widgets.axes import Axis, place_x_ticks
 from saetui.tui.widgets.canvas import Grid, Symbols
 from saetui.tui.widgets.cell_widget import CellWidget
 from saetui.visible import head

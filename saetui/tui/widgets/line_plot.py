@@ -6,9 +6,9 @@ from textual import events
 from textual.binding import Binding
 from textual.message import Message
 
+from saetui.plots.palette import series_classes, series_css
 from saetui.tui.widgets.canvas import Grid
 from saetui.tui.widgets.cell_widget import CellWidget
-from saetui.tui.widgets.palette import series_classes, series_css
 from saetui.tui.widgets.plot_model import PlotModel
 
 

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from rich.cells import cell_len
 
+from saetui.plots import axes
+from saetui.plots.axes import TOKENS, Axis
+from saetui.plots.palette import COUNT, MARKERS
 from saetui.quantities import percent, si
-from saetui.tui.widgets import axes
-from saetui.tui.widgets.axes import TOKENS, Axis
 from saetui.tui.widgets.canvas import Canvas, Grid, Symbols
-from saetui.tui.widgets.palette import COUNT, MARKERS
 from saetui.tui.widgets.series import Series
 from saetui.visible import head
 

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from rich.cells import cell_len
 
+from saetui.plots.axes import Axis, linear_bounds, linear_ticks, place_x_ticks
+from saetui.plots.palette import COUNT, MARKERS, series_classes, series_css
 from saetui.quantities import short, si
-from saetui.tui.widgets.axes import Axis, linear_bounds, linear_ticks, place_x_ticks
 from saetui.tui.widgets.canvas import Canvas, Grid, Symbols
 from saetui.tui.widgets.cell_widget import CellWidget
-from saetui.tui.widgets.palette import COUNT, MARKERS, series_classes, series_css
 from saetui.visible import head
 
 

@@ -1,0 +1,1 @@
+"""What plots have in common, on screens and in reports: ticks and colours."""

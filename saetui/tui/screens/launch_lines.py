@@ -1,0 +1,98 @@
+"""What the launch form says of a recipe: what it works through and keeps, the disk it takes, the command."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from saetui import settings
+from saetui.features.results import Kept
+from saetui.quantities import percent, short, size
+from saetui.setup import Setup
+from saetui.split.activations.disk import activation_bytes, free_bytes, run_bytes
+from saetui.split.recipe import GraftRecipe, SplitRecipe
+from saetui.tui.shell_words import command as command_line
+from saetui.tui.shell_words import setup_words
+
+Recipe = SplitRecipe | GraftRecipe
+
+
+def filters(recipe: Recipe) -> bool:
+    """Whether it trains on what the target fires on."""
+    return isinstance(recipe, GraftRecipe) or recipe.data == "filtered"
+
+
+def costs(recipe: Recipe, kept: Kept | str) -> str:
+    """What the recipe will work through, in one line."""
+    if isinstance(recipe, GraftRecipe):
+        return f"{recipe.steps:,} steps of {recipe.batch_size:,} tokens"
+    steps = -(-recipe.tokens // recipe.batch_size)
+    line = f"{recipe.tokens:,} tokens in {steps:,} steps of {recipe.batch_size:,}"
+    share = 1.0
+    if filters(recipe) and recipe.granularity != "mixed":
+        share = 0.0 if isinstance(kept, str) else _kept_share(recipe, kept)
+    # Of a mixed stream it depends on which of its two parts is used up first.
+    return f"{line}, of {short(recipe.tokens / recipe.buffer_passes / share)} of text" if share else line
+
+
+def kept_line(recipe: Recipe, kept: Kept | str, threshold: float) -> str:
+    """What the filter keeps of the text, by the granularity; ``kept`` may be why that is not known."""
+    if isinstance(kept, str):
+        return f"filter: {kept or 'counting what it keeps …'}"
+    read = f"({short(kept.tokens_read)} read)"
+    if not kept.tokens:
+        return f"filter: keeps NOTHING: no token is above {threshold:g} {read}"
+    above = f"above {threshold:g} {read}"
+    tokens = percent(kept.tokens)
+    if isinstance(recipe, GraftRecipe) or recipe.granularity == "token":
+        return f"filter: keeps {tokens} of tokens, those {above}"
+    if recipe.granularity == "mixed":
+        return f"filter: {percent(recipe.mixed_share)} of the stream is from {tokens} of tokens {above}"
+    return f"filter: keeps {percent(kept.rows)} of rows, for {tokens} of tokens {above}"
+
+
+def _kept_share(recipe: SplitRecipe, kept: Kept) -> float:
+    return kept.rows if recipe.granularity == "row" else kept.tokens
+
+
+@dataclass(frozen=True)
+class Free:
+    """Bytes: free where runs and where activations are kept, and the most that activations may take."""
+
+    runs: int
+    cache: int
+    cache_limit: int
+
+
+def free_space() -> Free:
+    """OSError where a file system is away."""
+    limit = int(settings.load_settings().cache_gb * 1e9 / 2)
+    return Free(free_bytes(settings.runs_root()), free_bytes(settings.cache_root()), limit)
+
+
+def disk_line(recipe: SplitRecipe, d_in: int, free: Free) -> str:
+    """What the run's folder and the cache of activations will take, and what there is."""
+    run = run_bytes(recipe, d_in)
+    kept = min(activation_bytes(recipe, d_in), free.cache_limit)
+    needed = f"up to {size(run)}" + (f", {size(kept)} in the cache" if kept else "")
+    line = f"disk: {needed}; {size(min(free.runs, free.cache))} free"
+    return f"NOT ENOUGH {line}" if run > free.runs else line
+
+
+def shell_command(setup: Setup, recipe: Recipe, defaults: Recipe) -> str:
+    """The command that launches the same run, naming what it would not take by itself."""
+    split = isinstance(recipe, SplitRecipe)
+    words = ["split" if split else "graft", *setup_words(setup)]
+    for f in fields(recipe):
+        value = getattr(recipe, f.name)
+        if f.name not in ("target", "d_sae") and value == getattr(defaults, f.name):
+            continue
+        flag = f.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", shown(value)]
+    return command_line(*words, *(["--detach"] if split else []))
+
+
+def shown(value: Any) -> str:
+    """A value as it stands in the form and in the command."""
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
