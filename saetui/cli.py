@@ -29,6 +29,7 @@ COMMANDS = {
     "stop": "stop a run (it can be resumed)",
     "pause": "pause a run",
     "resume": "resume a paused, stopped or crashed run",
+    "delete": "delete runs and all their files (what goes with them is listed first)",
     "notes": "your notes and bookmarks of features",
     "judge": "judge a run by the four success criteria",
     "compare": "which children two runs of one target share, and at what cost",

@@ -56,7 +56,7 @@ def test_a_run_is_listed_watched_stopped_resumed_paused_and_removed() -> None:
 
     assert json.loads(saetui("resume", run.id, "--json").stdout)["state"] in ("queued", "running")
     assert "at work already" in str(saetui("resume", run.id).exception)
-    assert "saetui stop" in str(saetui("runs", "--remove", run.id).exception)
+    assert "once it is stopped" in str(saetui("delete", run.id).exception)
     paused = json.loads(saetui("pause", run.id, "--json").stdout)
     assert paused["state"] == "paused"
     watched = saetui("watch", run.id)
@@ -64,7 +64,7 @@ def test_a_run_is_listed_watched_stopped_resumed_paused_and_removed() -> None:
 
     listed = saetui("runs").stdout
     assert run.id in listed and "paused" in listed and "filtered row" in listed
-    assert saetui("runs", "--remove", run.id).exit_code == 0
+    assert saetui("delete", run.id, "--yes").exit_code == 0
     assert list_runs(runs_root()) == []
 
 

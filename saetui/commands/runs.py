@@ -8,7 +8,6 @@ from saetui.commands.options import json_option
 from saetui.commands.output import emit_json, say
 from saetui.quantities import duration
 from saetui.runs.status import RunStatus, list_status
-from saetui.runs.store import find_run, remove_run
 from saetui.settings import runs_root
 
 _WIDE = 100
@@ -17,16 +16,10 @@ _STYLES = {"running": "bold", "queued": "dim", "failed": "red", "crashed": "red"
 
 
 @click.command()
-@click.option("--remove", metavar="ID", help="delete a run and all its files (not one that is running)")
 @json_option
-def command(remove: str | None, as_json: bool) -> None:
+def command(as_json: bool) -> None:
     """List the runs, newest first."""
     root = runs_root()
-    if remove is not None:
-        run = find_run(root, remove)
-        remove_run(run)
-        say(f"{run.id} is deleted")
-        return
     rows = list_status(root)
     if as_json:
         emit_json(rows)

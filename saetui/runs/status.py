@@ -25,6 +25,8 @@ class RunStatus:
     target: int
     """The feature that is split."""
     model: str
+    sae: str
+    """The narrow SAE's name; empty: the embedded world's own."""
     summary: str
     """The recipe in a few words."""
     note: str
@@ -67,6 +69,7 @@ def status(run: Run) -> RunStatus:
         state=state,
         target=recipe["target"],
         model=Path(manifest.setup["model"]).name,
+        sae=Path(manifest.setup.get("sae") or "").name,
         summary=summary(manifest.kind, recipe),
         note=manifest.note,
         created=manifest.created,

@@ -13,6 +13,7 @@
 """
 
 import json
+import os
 import random
 import shutil
 import socket
@@ -41,6 +42,8 @@ HEARTBEAT_S = 5.0
 HEARTBEAT_STALE_S = 6 * HEARTBEAT_S
 """Without locks, a run is taken for dead after so long a silence."""
 
+_DOOMED = ".removed-"
+"""What a folder is called by while it is being deleted: no list shows it."""
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that are read for another
 
 
@@ -284,10 +287,25 @@ def find_run(root: Path, name: str) -> Run:
 
 
 def remove_run(run: Run) -> None:
-    """Deletes the run's folder. UserError while a process works for it."""
-    if run.alive():
-        raise UserError(f"{run.id} is {run.state()}: `saetui stop {run.id}` first")
-    # Out of the list in one step: half a run must never be seen.
-    doomed = run.root / f".removed-{run.id}"
-    run.folder.rename(doomed)
-    shutil.rmtree(doomed)
+    """Deletes the run's folder, and what interrupted deletions left of others. UserError while a process
+    works for it, where another deleted it meanwhile, or where the disk does not let go of it."""
+    try:
+        # Held until it is gone: who would resume it at this moment finds the lock taken, and then no run.
+        if run.alive() or (fd := lock.take(run.lock_path)) is None:
+            raise UserError(f"{run.id} is {run.state()}: `saetui stop {run.id}` first")
+        try:
+            # Out of the list in one step: half a run must never be seen.
+            run.folder.rename(doomed := run.root / f"{_DOOMED}{run.id}")
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        raise UserError(f"{run.id} is there no more: it has been deleted elsewhere") from None
+    except OSError as error:
+        raise UserError(f"{run.id} cannot be deleted: {error.strerror}") from None
+    for left in run.root.glob(f"{_DOOMED}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    if doomed.exists():
+        raise UserError(
+            f"{run.id} is out of the list, but its files are not all gone: {doomed} is tried again with the "
+            "next run that is deleted"
+        )

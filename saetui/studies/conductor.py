@@ -93,6 +93,8 @@ class _Conductor:
     def _launch(self) -> None:
         for cell in list(self.waiting):
             run = self.runs.get(cell.id)
+            if run and not run.folder.is_dir():
+                run = None  # deleted while it waited for its turn
             device = run.manifest.setup["device"] if run else self._free_device()
             if device is None or self._on(device) >= self.at_once:
                 continue

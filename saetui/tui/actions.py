@@ -136,7 +136,9 @@ ACTIONS = (
     Action("resume_run", "r", "Resume", "Go on from the last checkpoint", "monitor", footer=True),
     Action("stop_run", "x", "Stop", "Stop the run (asks first; it can be resumed)", "monitor", footer=True),
     Action("judge_run", "v", "Verdict", "Judge the run, or look at its verdict", "monitor", footer=True),
-    Action("log_scale", "y", "Log", "Logarithmic scale of the plot with the focus", "monitor", footer=True),
+    Action(
+        "log_scale", "y", "Log axis", "Logarithmic scale of the plot with the focus", "monitor", footer=True
+    ),
     Action("smooth", "s", "Smooth", "The next degree of smoothing", "monitor", footer=True),
     Action("x_axis", "a", "Axis", "Over tokens, steps or wall time", "monitor", footer=True),
     Action("leave_monitor", "escape", "Back", "Back to where you came from", "monitor", footer=True),
@@ -144,7 +146,7 @@ ACTIONS = (
         "enlarge", "z,plus", "Zoom", "The plot with the focus alone, or all again", "monitor", footer=True
     ),
     Action("overlay", "o", "Overlay", "Lay other runs over this one", "monitor", footer=True),
-    Action("run_log", "L", "Log file", "What the run's process printed", "monitor", footer=True),
+    Action("run_log", "L", "Worker's log", "What the run's process printed", "monitor", footer=True),
     Action(
         "freeze", "space", "Freeze", "Hold the display still, or go on; the run is not touched", "monitor"
     ),
@@ -175,9 +177,17 @@ ACTIONS = (
     ),
     Action("resume_listed", "r", "Resume", "Go on from the last checkpoint", "runs", footer=True),
     Action("stop_listed", "x", "Stop", "Stop the run (asks first; it can be resumed)", "runs", footer=True),
+    Action(
+        "delete_listed",
+        "D,delete",
+        "Delete",
+        "Delete the marked runs, or this one (asks first)",
+        "runs",
+        True,
+    ),
     Action("judge_listed", "v", "Verdict", "Judge the run, or look at its verdict", "runs", footer=True),
-    Action("log_listed", "L", "Log file", "What the run's process printed", "runs", footer=True),
-    Action("mark_listed", "space", "Mark", "Mark the run for the curves", "runs", footer=True),
+    Action("log_listed", "L", "Log", "What the run's process printed", "runs", footer=True),
+    Action("mark_listed", "space", "Mark", "Mark the run: for the curves, for deleting", "runs", footer=True),
     Action("curves_listed", "o", "Curves", "The curves of the marked runs in one plot", "runs", footer=True),
     Action("leave_runs", "escape", "Back", "Back to where you came from", "runs", footer=True),
     Action(
@@ -193,7 +203,7 @@ ACTIONS = (
     Action("choose_runs", "o", "Runs", "Choose the runs", "curves", footer=True),
     Action("unmark", "space", "Unmark", "Take the run under the cursor out", "curves", footer=True),
     Action("curve_axis", "a", "Axis", "Over tokens, steps or wall time", "curves", footer=True),
-    Action("curve_log", "y", "Log", "Logarithmic scale", "curves", footer=True),
+    Action("curve_log", "y", "Log axis", "Logarithmic scale", "curves", footer=True),
     Action("curve_smooth", "s", "Smooth", "The next degree of smoothing", "curves", footer=True),
     Action("curve_right", "right", "Crosshair", "Read the values off", "curves", call="curve_crosshair(1)"),
     Action("curve_left", "left", "Crosshair", "Read the values off", "curves", call="curve_crosshair(-1)"),
@@ -210,7 +220,7 @@ ACTIONS = (
     Action("over_seeds", "t", "Seeds", "Each recipe over its seeds, or each run", "study", footer=True),
     Action("continue_study", "g", "Go on", "Queue what is missing of the study", "study", footer=True),
     Action("stop_study", "x", "Stop", "Stop it and its runs (asks first)", "study", footer=True),
-    Action("study_log", "L", "Log file", "What the study's process printed", "study"),
+    Action("study_log", "L", "Worker's log", "What the study's process printed", "study"),
     Action("leave_study", "escape", "Back", "Back to the studies", "study", footer=True),
     Action("next_table", "tab", "Next", "The next table", "study tables", footer=True, call="next_table(1)"),
     Action("previous_table", "shift+tab", "Before", "The one before", "study tables", call="next_table(-1)"),

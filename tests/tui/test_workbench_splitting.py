@@ -12,7 +12,7 @@ from textual.widgets import Input, Static
 
 from saetui import settings
 from saetui.errors import UserError
-from saetui.runs.store import Run
+from saetui.runs.store import Run, remove_run
 from saetui.split.judging.review import read_review
 from saetui.studies.verdicts import REPORT_FILE, store_report
 from saetui.tui.run_follower import RunFollower
@@ -104,21 +104,25 @@ async def test_children_of_an_earlier_run_are_found_again() -> None:
 async def test_the_split_report_behind_the_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a run with a stored one that, without asking; else as the engine finds it, with controls."""
     found = finished_graft("1122-1403-f0-aaa")
+
+    def said() -> str:
+        return getattr(it.app.screen, "text", "")
+
     async with bench() as it:
         await it.wait_for(lambda: it.screen.children_pane.children_shown)
         await it.press("R")
-        await it.wait_for(lambda: "control features" in it.app.screen.text)
+        await it.wait_for(lambda: "control features" in said())
         asked = [args for op, args in it.engine.asked if op == "report"]
         assert asked == [{"sae": "1122-1403-f0-aaa", "target": 0, "controls": True}]
         await it.press("escape")
         store_report(found.run.folder, replace(REPORT, target=77))
         await it.press("R")
-        await it.wait_for(lambda: it.app.screen.text.startswith("feature 77: partly"))
+        await it.wait_for(lambda: said().startswith("feature 77: partly"))
         assert len([op for op, _ in it.engine.asked if op == "report"]) == 1
         it.engine.errors["report"] = UserError("no held-out text")
         (found.run.folder / REPORT_FILE).unlink()
         await it.press("escape", "R")
-        await it.wait_for(lambda: it.app.screen.text == "no held-out text")
+        await it.wait_for(lambda: said() == "no held-out text")
 
 
 # -- launching
@@ -289,6 +293,20 @@ async def test_the_run_pane_reads_files_in_a_thread_of_its_own_and_says_what_it_
         it.screen.run_pane.freshen()
         await it.wait_for(lambda: it.screen.run_pane._message.display)
         assert "manifest" in str(it.screen.run_pane._message.content)
+
+
+async def test_the_run_pane_goes_on_to_the_newest_run_where_its_own_is_deleted() -> None:
+    older, launched = finished_graft().run, FakeRun(settings.runs_root(), "1122-1500-f0-abc").begin().run
+    async with bench() as it:
+        pane = it.screen.run_pane
+        await it.press("5")
+        it.screen.show_launched(launched)
+        await it.wait_for(lambda: launched.id in pane.as_text())
+        remove_run(launched)
+        await it.wait_for(lambda: older.id in pane.as_text())
+        remove_run(older)
+        await it.wait_for(lambda: "no runs yet" in pane.as_text())
+        assert not pane._message.display
 
 
 # -- judging

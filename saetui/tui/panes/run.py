@@ -70,7 +70,10 @@ class RunPane(Pane, can_focus=True):
 
     def freshen(self) -> None:
         """Has what the run's process wrote since the last look read: in a thread, as it may be much."""
-        if not self.display or not self.is_mounted or self.run is None:
+        if not self.display or not self.is_mounted:
+            return
+        if self.run is None:
+            self._show_none()
             return
         if self._poller is None:
             self._poller = Poller(self._look, lambda found: self.post_message(Looked(found)), None)
@@ -85,6 +88,8 @@ class RunPane(Pane, can_focus=True):
         """In the poller's thread. UserError and OSError as ``RunFollower.poll``."""
         from saetui.tui.run_follower import RunFollower
 
+        if self._wanted is not None and not self._wanted.folder.is_dir():
+            self._wanted = None  # it has been deleted
         run = self.run
         if run is None:
             return None
@@ -102,6 +107,13 @@ class RunPane(Pane, can_focus=True):
         else:
             self._show(found)
 
+    def _show_none(self) -> None:
+        """There is none, or no more: the last one has been deleted."""
+        self.say("")
+        self.query_one(".facts", Static).update(NONE)
+        for name in PLOTS:
+            self.query(f"#{name}").set(display=False)
+
     def _show(self, snapshot: Snapshot) -> None:
         # The plots come with the first run to plot: they and their imports are nothing to wait for before.
         from saetui.tui.widgets.line_plot import LinePlot
@@ -111,6 +123,7 @@ class RunPane(Pane, can_focus=True):
             self.mount(
                 *(LinePlot(PlotModel(title, symbols=self._symbols), id=name) for name, title in PLOTS.items())
             )
+        self.say("")
         self.query_one(".facts", Static).update(facts(snapshot.status))
         total = snapshot.status.tokens_total
         for name in PLOTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
@@ -9,9 +10,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.widgets import Static
 
+from saetui.deleting import losses, total
+from saetui.errors import UserError
 from saetui.quantities import duration, short, si
 from saetui.runs.status import RunStatus
-from saetui.runs.store import LIVE, Run
+from saetui.runs.store import LIVE, Run, remove_run
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
 from saetui.tui.marked_table import MarkedTable, mark_column
@@ -28,6 +31,7 @@ from saetui.tui.run_watch import RunWatch
 from saetui.tui.screens.log import LogScreen
 from saetui.tui.screens.polling import INTERVAL_S, PollingScreen
 from saetui.tui.widgets.canvas import Symbols
+from saetui.tui.widgets.confirm import Confirm
 from saetui.tui.widgets.table import Column, Table
 
 
@@ -39,23 +43,25 @@ def columns(symbols: Symbols, marks: Marks) -> list[Column[RunStatus]]:
         def text(run: RunStatus) -> str:
             return "" if (known := value(run)) is None else si(known)
 
-        return Column(title, text, 5, sort=value, right=True, drop=drop)
+        return Column(title, text, 6, sort=value, right=True, drop=drop)
 
     return [
         mark_column(marks, symbols, lambda r: r.id),
         Column("state", lambda r: state_text(r.state, symbols), 10, lambda r: r.state, style=_style),
         Column("run", lambda r: r.id, 19, lambda r: (r.created, r.id)),
+        Column("kind", lambda r: r.kind, 5, lambda r: r.kind),
+        Column("model", lambda r: r.model, 7, lambda r: r.model, drop=1, wish=9),
         Column("verdict", lambda r: r.verdict or "", 8, lambda r: r.verdict),
         number("FVU", lambda r: r.fvu),
-        number("L0", lambda r: r.l0),
-        Column("tokens", lambda r: short(r.tokens) if r.tokens else "", 6, lambda r: r.tokens, right=True),
-        Column("done", _done, 4, lambda r: r.progress, right=True, drop=2),
+        number("L0", lambda r: r.l0, drop=2),
+        Column(
+            "tokens", lambda r: short(r.tokens) if r.tokens else "", 6, lambda r: r.tokens, right=True, drop=4
+        ),
+        Column("done", _done, 4, lambda r: r.progress, right=True, drop=5),
         Column("ETA", _eta, 7, lambda r: r.eta_s, right=True),
-        number("loss", lambda r: r.loss, drop=3),
-        Column("kind", lambda r: r.kind, 5, lambda r: r.kind, drop=4),
-        number("tok/s", lambda r: r.tokens_per_s, drop=5),
-        Column("model", lambda r: r.model, 9, lambda r: r.model, drop=6),
-        Column("recipe", lambda r: r.message or r.note or r.summary, 19, grow=True, drop=1, wish=39),
+        number("loss", lambda r: r.loss, drop=6),
+        number("tok/s", lambda r: r.tokens_per_s, drop=7),
+        Column("recipe", lambda r: r.message or r.note or r.summary, 19, grow=True, drop=3, wish=39),
     ]
 
 
@@ -139,7 +145,8 @@ class RunsScreen(PollingScreen[list[RunStatus]]):
         line = ""
         if run:
             done = f"{share} of {short(run.tokens_total)} tokens" if (share := _done(run)) else ""
-            parts = [run.message or "", f"feature {run.target} of {run.model}", run.summary, done, run.note]
+            of = f"feature {run.target} of {' · '.join(filter(None, (run.model, run.sae)))}"
+            parts = [run.message or "", of, run.summary, done, run.note]
             line = " · ".join(part for part in parts if part)
         self.say("#run-line", line)
 
@@ -163,11 +170,33 @@ class RunsScreen(PollingScreen[list[RunStatus]]):
 
     def action_stop_listed(self) -> None:
         run, row = self.highlighted, self.query_one(Table).highlighted
-        if run is None or row is None or row.state not in LIVE:
-            # Nothing to confirm: the application says why not.
-            self._control("stop")
+        if run is None or row is None:
             return
-        ask_to_stop(self, run)
+        if row.state in LIVE:
+            ask_to_stop(self, run)
+        else:
+            self.notify(f"{run.id} is {row.state}: there is nothing to stop · D deletes it")
+
+    def action_delete_listed(self) -> None:
+        """The marked runs; the one under the cursor where none is."""
+        chosen = [Run(self.root / id) for id in self.marks.runs] or [self.highlighted]
+        if runs := [run for run in chosen if run]:
+            self.run_worker(self._delete(runs), group="delete", exclusive=True)
+
+    async def _delete(self, runs: list[Run]) -> None:
+        try:
+            lost = await asyncio.to_thread(losses, runs)
+            question = "\n".join([f"Delete for good: {total(lost)}?", *(loss.line for loss in lost)])
+            if not await self.app.push_screen_wait(Confirm(question, "delete", "keep")):
+                return
+            for run in runs:
+                await asyncio.to_thread(remove_run, run)
+                if self.marks.colour(run.id) is not None:
+                    self.marks.toggle(run.id)
+            self.notify(f"deleted: {total(lost)}")
+        except UserError as error:
+            self.notify(str(error), severity="warning")
+        self.look_now()
 
     def action_judge_listed(self) -> None:
         if run := self.highlighted:

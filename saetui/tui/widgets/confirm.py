@@ -10,7 +10,8 @@ from textual.widgets import Static
 
 
 class Confirm(ModalScreen[bool]):
-    """Answers True for ``y`` or enter; False for ``n``, escape or a click beside it."""
+    """Answers True for ``y`` alone; False for ``n``, escape or a click beside it. Enter, which is pressed by
+    habit, answers nothing."""
 
     DEFAULT_CSS = """
     Confirm { align: center middle; }
@@ -22,19 +23,19 @@ class Confirm(ModalScreen[bool]):
     Confirm #confirm-keys { color: $foreground 70%; margin-top: 1; }
     """
     BINDINGS: ClassVar = [
-        Binding("y,enter", "answer(True)", "Yes"),
+        Binding("y", "answer(True)", "Yes"),
         Binding("n,escape,q", "answer(False)", "No"),
     ]
 
-    def __init__(self, question: str, yes: str = "yes") -> None:
+    def __init__(self, question: str, yes: str = "yes", no: str = "leave it") -> None:
         super().__init__()
         self._question = question
-        self._yes = yes
+        self._yes, self._no = yes, no
 
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Static(self._question, markup=False)
-            yield Static(f"y {self._yes}   n leave it", id="confirm-keys", markup=False)
+            yield Static(f"y {self._yes}   n {self._no}", id="confirm-keys", markup=False)
 
     def on_click(self, event) -> None:
         if event.widget is self:
