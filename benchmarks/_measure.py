@@ -1,4 +1,4 @@
-"""What the pipeline benchmarks share, SAELens' own interpreter included: nothing of saetui is imported."""
+"""What the pipeline benchmarks share, SAELens' own interpreter included: nothing of saetui is needed."""
 
 import json
 import os

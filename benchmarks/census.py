@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import _results
 from saetui import embedded
 from saetui.census.census import take_census
 from saetui.census.defaults import census_recipe
@@ -39,13 +40,14 @@ def main() -> int:
         blocks += [Heading(f"The {world} world"), *_blocks(census, cost)]
     document = Document("Which features hide several contexts", blocks)
     print(markdown.render(document))
+    values = {
+        world: {"cost": cost, "recipe": census.recipe, "agreement": [asdict(a) for a in census.agreement]}
+        for world, (census, cost) in taken.items()
+    }
+    _results.store("census", {world: one["cost"] for world, one in values.items()})
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.with_suffix(".md").write_text(markdown.render(document) + "\n", encoding="utf-8")
-        values = {
-            world: {"cost": cost, "recipe": census.recipe, "agreement": [asdict(a) for a in census.agreement]}
-            for world, (census, cost) in taken.items()
-        }
         options.output.with_suffix(".json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     return 0
 

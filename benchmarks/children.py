@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import _results
 from saetui.reports import markdown
 from saetui.reports.document import Document, Table, Text
 from saetui.split.finding.report import SplitThresholds
@@ -39,14 +40,17 @@ def main() -> int:
     results = judge_cases(cases(range(options.seeds)), options.tokens)
     document = report(results, options.tokens)
     print(markdown.render(document))
-    print(f"\n{time.process_time() - begun:.0f} s of CPU time")
+    seconds = time.process_time() - begun
+    scores = {group: asdict(Scores.of(of)) for group, of in _groups(results).items()}
+    print(f"\n{seconds:.0f} s of CPU time")
+    _results.store("children", {"tokens": options.tokens, "cpu_s": seconds, "scores": scores})
     if options.output:
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.with_suffix(".md").write_text(markdown.render(document) + "\n", encoding="utf-8")
         values = {
             "tokens": options.tokens,
             "limits": asdict(SplitThresholds()),
-            "scores": {group: asdict(Scores.of(of)) for group, of in _groups(results).items()},
+            "scores": scores,
             "cases": [asdict(one) | {"verdict_right": one.verdict_right} for one in results],
         }
         text = json.dumps(values, indent=1, ensure_ascii=False)

@@ -6,7 +6,6 @@ steady state. Without a GPU there is nothing to measure, and it says so.
     python -m benchmarks.gpu
 """
 
-import json
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks import _results
 from benchmarks._measure import BATCH, D_MODEL, D_SAE, SEQ_LEN
 from benchmarks.queries import RandomRows, language_model, sparse_sae
 from benchmarks.train_step import Plain
@@ -42,7 +42,6 @@ REACH = 5.0
 """Times the plain loop."""
 REACH_S = 60.0
 """For the whole split, on an H200."""
-RESULTS = Path(__file__).parent / "results" / "gpu.json"
 
 
 def main() -> int:
@@ -66,7 +65,7 @@ def main() -> int:
     print(
         f"the seed's split of {TOKENS:,} tokens: {seconds:,.1f} s from launch to end, to reach {REACH_S:.0f}"
     )
-    RESULTS.write_text(json.dumps({"card": card, "tokens_per_s": found, "split_s": seconds}, indent=1))
+    _results.store("gpu", {"card": card, "tokens_per_s": found, "split_s": seconds})
     return int(ratio < REACH or seconds > REACH_S)
 
 

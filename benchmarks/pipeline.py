@@ -2,11 +2,12 @@
 
 512 → 4096, batch 4096, random gelu-1l-shaped model, rows of 128 random tokens, one token through the model
 for each one trained on. Every pipeline runs in a process of its own on the same pinned cores, all in turn,
-several rounds; rates are tokens per CPU second, medians of the rounds. SAELens is installed once, in an
-environment of its own under the cache. ``limit`` is the share of the rate at which the algorithm's FLOPs
-would be done if all of them were as fast as one large product of their dtype by the best engine here.
+in as many rounds as asked for; rates are tokens per CPU second, medians of the rounds. Threads that wait
+sleep, in all of them. SAELens is installed once, in an environment of its own under the cache. ``limit`` is
+the share of the rate at which the algorithm's FLOPs would be done if all of them were as fast as one large
+product of their dtype by the best engine here.
 
-    python -m benchmarks.pipeline [--cores 1] [--steps 32] [--rounds 2]
+    python -m benchmarks.pipeline [--cores 1] [--steps 16] [--rounds 1]
 """
 
 import argparse
@@ -20,12 +21,12 @@ import venv
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks import _results
 from benchmarks._measure import Rates
 from benchmarks._pipelines import OURS
 from saetui.settings import cache_root
 
 ROOT = Path(__file__).parent.parent
-RESULTS = Path(__file__).parent / "results"
 SAELENS = "sae-lens==6.54.12"
 PLAIN = ("plain loop", "plain loop, autocast")
 THEIRS = ("SAELens", "SAELens, autocast")
@@ -127,8 +128,8 @@ def table(found: dict[str, Rates], cores: int) -> list[dict[str, object]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--cores", type=int, action="append", help="1 and 2 where nothing is said")
-    parser.add_argument("--steps", type=int, default=32, help="steps measured, and in the buffer")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=16, help="steps measured, and in the buffer")
+    parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     variants = [*PLAIN, *THEIRS, *OURS]
     if not has_fast_bf16():
@@ -144,8 +145,7 @@ def main() -> int:
                 for name in variants:
                     rounds[name].append(run(name, cores, options.steps, cache))
         lines += table({name: middle(found) for name, found in rounds.items()}, cores)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "pipeline.json").write_text(json.dumps(lines, indent=1) + "\n")
+    _results.store("pipeline", lines)
     return 0
 
 

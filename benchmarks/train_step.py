@@ -8,17 +8,16 @@ timed, our gradients are held against autograd in double precision.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks import _results
 from saetui.sae.sae import SAE
 from saetui.split.recipe import SplitRecipe
 from saetui.split.training.init import initial_sae
@@ -31,7 +30,6 @@ SIZES = {"embedded": (256, 2048, 2048), "gelu-1l": (512, 4096, 4096)}
 """``d_in, d_sae, batch``."""
 L0 = (16, 32, 64, 128)
 LR, L1 = 1e-4, 1.2
-RESULTS = Path(__file__).parent / "results"
 
 
 class Plain(nn.Module):
@@ -163,8 +161,7 @@ def main() -> int:
                 f"  {one.variant:24} {one.tokens_per_s:10,.0f} {one.ratio:8.2f} {one.cpu_tokens_per_s:13,.0f}"
             )
         results[size] = {"matmul": vars(matmul), "timings": [vars(one) for one in timings]}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "train_step.json").write_text(json.dumps(results, indent=1) + "\n")
+    _results.store("train_step", results)
     return 0
 
 
