@@ -1,10 +1,10 @@
 """How the cost of training grows with the width of the SAE, and with the length of a run.
 
-By width: one step on 1024 tokens of 512 dimensions, dense and with 32 features active, each width in a
+By width: one step on 4096 tokens of 512 dimensions, dense and with 32 features active, each width in a
 process of its own. By length: one sparse run at 512 → 4096 with the language model, read at every doubling.
-Rates are tokens per CPU second.
+Engines are chosen as a run chooses them; rates are tokens per CPU second.
 
-    python -m benchmarks.growth [--tokens 1000000]
+    python -m benchmarks.growth [--tokens 8000000]
 """
 
 import argparse
@@ -17,10 +17,10 @@ import time
 from typing import Any
 
 from benchmarks import _results
-from benchmarks._measure import D_MODEL, D_SAE
+from benchmarks._measure import BATCH, D_MODEL, D_SAE
 
 WIDTHS = tuple(2**i for i in range(9, 17))
-BATCH, L0, REPEATS = 1024, 32, 3
+L0, REPEATS = 32, 3
 
 
 def rss_mib() -> float:
@@ -34,12 +34,14 @@ def width(d_sae: int) -> dict[str, Any]:
     from saetui.split.recipe import SplitRecipe
     from saetui.split.training.init import initial_sae
     from saetui.split.training.matmul import choose_matmul
+    from saetui.split.training.sparse import choose_sparse_engine, sparse_operators
     from saetui.split.training.step import TrainStep
 
     choose_matmul(BATCH, D_MODEL, d_sae)
     x = torch.randn(BATCH, D_MODEL, generator=torch.Generator().manual_seed(0)) * 0.5
     sae = initial_sae(SplitRecipe(init="random", d_sae=d_sae), D_MODEL)
-    step = TrainStep(with_l0(sae, x[:256], L0), batch_size=BATCH)
+    engine, _ = choose_sparse_engine(D_MODEL, d_sae)
+    step = TrainStep(with_l0(sae, x[:256], L0), batch_size=BATCH, operators=sparse_operators(engine))
     found: dict[str, Any] = {"d_sae": d_sae}
     for name, sparse in (("sparse", True), ("dense", False)):
         seconds: list[float] = []
@@ -56,17 +58,21 @@ def width(d_sae: int) -> dict[str, Any]:
 def length(tokens: int) -> list[dict[str, Any]]:
     from benchmarks.queries import RandomRows, language_model
     from benchmarks.train_step import with_l0
+    from saetui.lm.streaming import streaming
     from saetui.split.activations.data import ShuffledActivations
     from saetui.split.activations.filtered import FilteredRows
     from saetui.split.recipe import SplitRecipe
     from saetui.split.training.init import initial_sae
     from saetui.split.training.matmul import choose_matmul
+    from saetui.split.training.sparse import choose_sparse_engine
     from saetui.split.training.trainer import Trainer
 
     recipe = SplitRecipe(init="random", data="all", d_sae=D_SAE, tokens=tokens, lr=1e-12)
-    choose_matmul(2048, D_MODEL, D_SAE)
-    pieces = FilteredRows(language_model(), RandomRows(), recipe)
-    trainer = Trainer(recipe, ShuffledActivations(pieces, recipe), D_MODEL)
+    choose_matmul(BATCH, D_MODEL, D_SAE)
+    lm, _ = streaming(language_model(), recipe.dtype, recipe.tokens)
+    engine, _ = choose_sparse_engine(D_MODEL, D_SAE)
+    pieces = FilteredRows(lm, RandomRows(), recipe)
+    trainer = Trainer(recipe, ShuffledActivations(pieces, recipe), D_MODEL, sparse_engine=engine)
     sae = with_l0(initial_sae(recipe, D_MODEL), pieces.read(0).x[:512].float(), L0)
     trainer.core.b_enc.copy_(sae.b_enc)
     trainer.core.sparse = True
@@ -88,7 +94,7 @@ def inside(what: str, value: int) -> Any:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=1_000_000, help="of the longest run")
+    parser.add_argument("--tokens", type=int, default=8_000_000, help="of the longest run")
     parser.add_argument("--inside", choices=("width", "length"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
