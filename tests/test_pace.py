@@ -1,8 +1,12 @@
 """The time that a run still takes, told from what it has paid: a run with known costs is the oracle."""
 
+from pathlib import Path
+
 import pytest
 
+from saetui.runs.cost import pace
 from saetui.split.pace import KNOWN_S, Pace
+from tests.tui.fabricate import FakeRun
 
 BATCH, TOTAL = 1_000, 400_000
 
@@ -54,7 +58,20 @@ def test_a_resumed_run_promises_by_what_it_does_now() -> None:
     now = 0.0
     pace = Pace(300_000, TOTAL, lambda: now)
     lm_s, sae_s = 50.0, 500.0  # of earlier processes, on a slower machine
+    taken: dict[str, float] = {}
     for step in range(1, 81):
         now, sae_s = now + 0.1, sae_s + 0.1
         taken = pace.take(300_000 + step * BATCH, 100_000, lm_s, sae_s) if step % 10 == 0 else {}
     assert taken["eta_s"] == pytest.approx(2.0, abs=0.1)
+
+
+def test_another_width_costs_its_share_of_steps_and_the_same_text(tmp_path: Path) -> None:
+    fake = FakeRun(tmp_path, tokens=1_000_000, d_sae=1024).begin()
+    assert pace(fake.run) is None
+    fake.t += 50
+    fake.metric(tokens=1_000_000, sae_s=40.0)
+    fake.finish()
+    found = pace(fake.run)
+    assert found is not None
+    assert found.seconds(1_000_000, 1024) == pytest.approx(50)
+    assert found.seconds(2_000_000, 2048) == pytest.approx(2 * (10 + 80))

@@ -6,6 +6,7 @@ from typing import Any
 
 from saetui.runs.metrics import curve
 from saetui.runs.store import Run
+from saetui.runs.tail import last_records
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,29 @@ def cost_of(records: Iterable[dict[str, Any]], events: list[dict[str, Any]]) -> 
         gpu="gpu_memory" in last,
         wall_s=wall_seconds(events) or None,
     )
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Of a finished wide run of ``d_sae`` features: seconds a token, in steps and beside them (text, filter,
+    evaluations)."""
+
+    d_sae: int
+    step_s: float
+    other_s: float
+
+    def seconds(self, tokens: int, d_sae: int) -> float:
+        """What ``tokens`` would take at another width: a step's cost grows with it, the rest does not."""
+        return tokens * (self.other_s + self.step_s * d_sae / self.d_sae)
+
+
+def pace(run: Run) -> Pace | None:
+    """Of a finished wide run, by its last records; None where they do not tell."""
+    paid = cost_of(curve(last_records(run.metrics_path)), run.read_events())
+    if not paid.tokens or not paid.wall_s:
+        return None
+    step_s = min(paid.sae_s or paid.wall_s, paid.wall_s)
+    return Pace(run.manifest.recipe["d_sae"], step_s / paid.tokens, (paid.wall_s - step_s) / paid.tokens)
 
 
 class DeviceClock:

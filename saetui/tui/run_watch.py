@@ -6,6 +6,7 @@ no file).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from saetui.errors import UserError
 from saetui.tui.known import Known
 
 if TYPE_CHECKING:
+    from saetui.runs.cost import Pace
     from saetui.runs.status import RunStatus
     from saetui.runs.store import Run, State
 
@@ -83,18 +85,18 @@ class RunWatch:
             and made(seen.run.manifest.setup)
         ]
 
-    def pace(self, made: Callable[[dict[str, Any]], bool], d_sae: int) -> float | None:
-        """Tokens a second, evaluations included, of the newest finished split into ``d_sae`` features, of the
-        setups for which ``made``. None: there is none."""
-        from saetui.runs.cost import wall_seconds
+    def pace(self, made: Callable[[dict[str, Any]], bool], d_sae: int) -> Pace | None:
+        """That of a finished split of the setups for which ``made``: into ``d_sae`` features, or else into as
+        near a number as there is; the newest of several. None: there is none."""
+        from saetui.runs.cost import pace
 
-        for seen in self.runs:
-            if seen.status.kind != "split" or seen.status.state != "finished":
-                continue
-            manifest = seen.run.manifest
-            if manifest.recipe["d_sae"] == d_sae and made(manifest.setup):
-                seconds = wall_seconds(seen.run.read_events())
-                return seen.status.tokens / seconds if seconds else None
+        def distance(seen: Seen) -> float:
+            return abs(math.log(seen.run.manifest.recipe["d_sae"] / d_sae))
+
+        done = [s for s in self.runs if s.status.kind == "split" and s.status.state == "finished"]
+        for seen in sorted((s for s in done if made(s.run.manifest.setup)), key=distance):
+            if found := pace(seen.run):
+                return found
         return None
 
 

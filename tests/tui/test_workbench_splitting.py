@@ -179,17 +179,21 @@ async def test_the_launch_form_says_what_the_filter_keeps_of_what_is_typed() -> 
         await it.press("s")
         said = "filter: keeps 19.2 % of rows, for 0.960 % of tokens above 1.8 (1M read)"
         assert said in it.line("#cost")
-        assert "26,200,000 tokens in 6,397 steps of 4,096, of 136M of text" in it.line("#cost")
+        assert "26,200,000 tokens in 6,397 steps of 4,096\n" in it.line("#cost")
+        assert "text: 136M tokens are read, 26.2M of them kept\n" in it.line("#cost")
         control(it, "granularity").value = "token"
         await it.settle()
         assert "filter: keeps 0.960 % of tokens, those above 1.8 (1M read)" in it.line("#cost")
-        assert "of 2.73G of text" in it.line("#cost")
+        assert "text: 2.73G tokens are read, 26.2M of them kept" in it.line("#cost")
         control(it, "threshold").value = "4.5"
         await it.settle()
         assert "filter: keeps 0.600 % of tokens, those above 4.5" in it.line("#cost")
         control(it, "granularity").value = "mixed"
         await it.settle()
         assert "filter: 25.0 % of the stream is from 0.600 % of tokens above 4.5" in it.line("#cost")
+        control(it, "buffer_passes").value = "4"
+        await it.settle()
+        assert "text: about 4.91M tokens are read, each trained on 4 times" in it.line("#cost")
         control(it, "threshold").value = "9"
         await it.settle()
         assert "filter: keeps NOTHING: no token is above 9 (1M read)" in it.line("#cost")
@@ -197,7 +201,7 @@ async def test_the_launch_form_says_what_the_filter_keeps_of_what_is_typed() -> 
         assert asked[-1] == {"feature": 0, "threshold": 9.0}
         control(it, "data").value = "all"
         await it.settle()
-        assert "filter:" not in it.line("#cost") and "of 26.2M of text" in it.line("#cost")
+        assert "filter:" not in it.line("#cost") and "text: 6.55M tokens are read, each" in it.line("#cost")
         assert [args for op, args in it.engine.asked if op == "kept"] == asked
 
 
@@ -233,14 +237,10 @@ async def test_the_launch_form_estimates_by_an_earlier_run_of_that_size() -> Non
     async with bench() as it:
         await until(it.pilot, lambda: bool(it.app.watch_runs.runs))
         await it.press("s")
-        assert "estimate: about 8m24s, by the last run with 4,096 features" in it.line("#cost")
-        form = it.app.screen
-        assert isinstance(form, LaunchScreen)
-        size = next(row.control for row in form._fields if row.field.name == "d_sae")
-        assert isinstance(size, Input)
-        size.value = "2048"  # no run of that size, so nothing is said
+        assert "time: about 8m24s, by the last run with 4,096 features" in it.line("#cost")
+        control(it, "d_sae").value = "2048"  # no run of that size: by this one's, of which steps are the most
         await it.settle()
-        assert "estimate" not in it.line("#cost") and "tokens in" in it.line("#cost")
+        assert "time: ~4m12s, a guess by a run with 4,096 features" in it.line("#cost")
 
 
 async def test_escape_launches_nothing() -> None:

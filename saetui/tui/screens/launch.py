@@ -24,7 +24,7 @@ from textual.widgets import Input, Static
 
 from saetui.errors import UsageError, UserError
 from saetui.features.results import Kept
-from saetui.quantities import duration
+from saetui.runs.cost import Pace
 from saetui.runs.launcher import survives_logout
 from saetui.split.defaults import check_fits
 from saetui.split.recipe import GraftRecipe, SplitRecipe
@@ -39,6 +39,8 @@ from saetui.tui.screens.launch_lines import (
     kept_line,
     shell_command,
     shown,
+    text_line,
+    time_line,
 )
 from saetui.tui.session import Session
 
@@ -51,6 +53,9 @@ ESSENTIAL = {
     GraftRecipe: ("target", "children", "threshold", "l1_coeff", "steps", "seed"),
 }
 """What a person changes from run to run; the rest comes with F3."""
+
+LEAST_FIELDS = 6
+"""Lines of fields that are shown on the smallest screen, whatever is said below them."""
 
 
 class Choice(Static, can_focus=True):
@@ -134,6 +139,28 @@ class RecipeField(Vertical):
         return True
 
 
+class Fields(VerticalScroll):
+    """All fields; the one in hand is in view, whatever becomes of their room."""
+
+    def on_resize(self) -> None:
+        self.show_focused()
+
+    def show_focused(self) -> None:
+        for row in self.query(RecipeField):
+            if row.control.has_focus:
+                self.scroll_to_widget(row, animate=False, immediate=True)
+
+
+class Below(Vertical):
+    """What is said below the fields; the form hears when that takes other room."""
+
+    class Resized(Message):
+        pass
+
+    def on_resize(self) -> None:
+        self.post_message(self.Resized())
+
+
 class LaunchScreen(ModalScreen[Recipe | None]):
     """Dismisses with a valid recipe to launch, or None."""
 
@@ -148,18 +175,16 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         session: Session,
         recipe: Recipe,
         defaults: Recipe,
-        pace: Callable[[int], float | None],
+        pace: Callable[[int], Pace | None],
     ) -> None:
         """``session``: says what the filter keeps. ``recipe``: what the form begins with. ``defaults``: what
-        the command takes by itself. ``pace``: tokens a second of an earlier split into so many features,
-        where there was one."""
+        the command takes by itself. ``pace``: that of an earlier split into so many features, or about so
+        many, where there was one."""
         super().__init__()
         self._session = session
         self._pace = pace
         self._defaults = defaults
         self._survival = ""
-        self._misfit = ""
-        """Why the values, each of them right, are no recipe for this narrow SAE; or empty."""
         self._free: Free | None = None
         self._asked: tuple[int, float] | None = None
         """Target and threshold of which it was asked last what they keep."""
@@ -177,16 +202,17 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         with Vertical(classes="dialog", id="launch") as body:
             body.border_title = TITLES[self._kind]
             body.border_subtitle = "enter launches · F3 all settings · F2 copy command · esc back"
-            with VerticalScroll(id="fields", can_focus=False):
+            with Fields(id="fields", can_focus=False):
                 group = ""
                 for row in self._fields:
                     if (new := str(row.field.metadata["group"])) != group:
                         group = new
                         yield Static(group, classes="group", id=f"group-{group}")
                     yield row
-            yield Static("", id="field-help", markup=False)
-            yield Static("", id="cost", markup=False)
-            yield Static("", id="command", markup=False)
+            with Below(id="below"):
+                yield Static("", id="field-help", markup=False)
+                yield Static("", id="cost", markup=False)
+                yield Static("", id="command", markup=False)
 
     def on_mount(self) -> None:
         self._session.listen(self.engine_changed)
@@ -245,41 +271,49 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         for title in self.query(".group"):
             title.display = (title.id or "").removeprefix("group-") in shown
 
-    def recipe(self) -> Recipe | None:
-        """The recipe as it stands; None while a field is wrong (and says so beneath itself)."""
-        self._misfit = ""
+    def recipe(self) -> Recipe | str:
+        """The recipe as it stands, or why it is none; a field that is wrong says more beneath itself."""
         right = [row.check() for row in self._fields]
         if not all(right):
-            return None
-        recipe = self._kind.from_dict({row.field.name: row.value() for row in self._fields})
-        if (narrow_features := self._session.narrow_features) is not None:
-            try:
+            return "a value is wrong: see above"
+        try:
+            recipe = self._kind.from_dict({row.field.name: row.value() for row in self._fields})
+            if (narrow_features := self._session.narrow_features) is not None:
                 check_fits(recipe, narrow_features)
-            except UsageError as error:
-                self._misfit = str(error)
-                return None
+        except UsageError as error:  # values that are right one by one, but not together, or not for this SAE
+            return str(error)
         return recipe
 
     def summarise(self) -> None:
         recipe = self.recipe()
+        self.call_after_refresh(self.query_one(Fields).show_focused)
         cost, command = self.query_one("#cost", Static), self.query_one("#command", Static)
-        if recipe is None:
+        if isinstance(recipe, str):
             command.update("")
-            cost.update(self._misfit or "a value is wrong: see above")
+            cost.update(recipe)
             return
-        lines = [costs(recipe, self._kept)]
+        lines = [costs(recipe)]
+        if isinstance(recipe, SplitRecipe) and (text := text_line(recipe, self._kept)):
+            lines.append(text)
         if filters(recipe):
             self._ask_kept(recipe)
             lines.append(kept_line(recipe, self._kept, self._kept_above))
         if isinstance(recipe, SplitRecipe) and (pace := self._pace(recipe.d_sae)):
-            took = duration(recipe.tokens / pace)
-            lines.append(f"estimate: about {took}, by the last run with {recipe.d_sae:,} features")
+            lines.append(time_line(recipe, pace))
         if isinstance(recipe, SplitRecipe) and self._session.opened and self._free:
             lines.append(disk_line(recipe, self._session.opened.d_in, self._free))
         if self._survival:
             lines.append(self._survival)
         cost.update("\n".join(lines))
         command.update(shell_command(self._session.setup, recipe, self._defaults))
+
+    def on_resize(self) -> None:
+        self.on_below_resized()
+
+    def on_below_resized(self) -> None:
+        """The fields have the room that the lines below leave them, some in any case."""
+        borders, below = 2, self.query_one(Below).outer_size.height
+        self.query_one(Fields).styles.max_height = max(LEAST_FIELDS, self.size.height - borders - below)
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """The help of the field in hand in full: its row may have had to cut it."""
@@ -302,7 +336,7 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         self.action_launch()
 
     def action_launch(self) -> None:
-        if (recipe := self.recipe()) is not None:
+        if not isinstance(recipe := self.recipe(), str):
             self.dismiss(recipe)
             return
         for row in self._fields:
@@ -315,7 +349,7 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         self.everything = not self.everything
 
     async def action_copy_command(self) -> None:
-        if (recipe := self.recipe()) is not None:
+        if not isinstance(recipe := self.recipe(), str):
             from saetui.tui.clipboard import copy
 
             self.notify(await copy(self.app, shell_command(self._session.setup, recipe, self._defaults)))

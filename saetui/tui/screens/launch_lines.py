@@ -5,7 +5,8 @@ from typing import Any
 
 from saetui import settings
 from saetui.features.results import Kept
-from saetui.quantities import percent, short, size
+from saetui.quantities import duration, percent, short, size
+from saetui.runs.cost import Pace
 from saetui.setup import Setup
 from saetui.split.activations.disk import activation_bytes, free_bytes, run_bytes
 from saetui.split.recipe import GraftRecipe, SplitRecipe
@@ -20,17 +21,34 @@ def filters(recipe: Recipe) -> bool:
     return isinstance(recipe, GraftRecipe) or recipe.data == "filtered"
 
 
-def costs(recipe: Recipe, kept: Kept | str) -> str:
-    """What the recipe will work through, in one line."""
+def costs(recipe: Recipe) -> str:
+    """What the recipe will work through."""
     if isinstance(recipe, GraftRecipe):
         return f"{recipe.steps:,} steps of {recipe.batch_size:,} tokens"
     steps = -(-recipe.tokens // recipe.batch_size)
-    line = f"{recipe.tokens:,} tokens in {steps:,} steps of {recipe.batch_size:,}"
-    share = 1.0
-    if filters(recipe) and recipe.granularity != "mixed":
-        share = 0.0 if isinstance(kept, str) else _kept_share(recipe, kept)
-    # Of a mixed stream it depends on which of its two parts is used up first.
-    return f"{line}, of {short(recipe.tokens / recipe.buffer_passes / share)} of text" if share else line
+    return f"{recipe.tokens:,} tokens in {steps:,} steps of {recipe.batch_size:,}"
+
+
+def text_line(recipe: SplitRecipe, kept: Kept | str) -> str:
+    """Where the tokens come from; empty as long as it is not known what the filter keeps."""
+    fresh = recipe.tokens / recipe.buffer_passes
+    if not filters(recipe):
+        read = f"text: {short(fresh)} tokens are read"
+    elif recipe.granularity == "mixed":
+        read = f"text: about {short(fresh * (1 - recipe.mixed_share))} tokens are read"
+    elif isinstance(kept, str) or not (share := _kept_share(recipe, kept)):
+        return ""
+    else:
+        read = f"text: {short(fresh / share)} tokens are read, {short(fresh)} of them kept"
+    return f"{read}, each trained on {recipe.buffer_passes} times" if recipe.buffer_passes > 1 else read
+
+
+def time_line(recipe: SplitRecipe, pace: Pace) -> str:
+    """How long it will take by an earlier run: a guess where that had another width."""
+    took = duration(pace.seconds(recipe.tokens, recipe.d_sae))
+    if pace.d_sae == recipe.d_sae:
+        return f"time: about {took}, by the last run with {pace.d_sae:,} features"
+    return f"time: ~{took}, a guess by a run with {pace.d_sae:,} features"
 
 
 def kept_line(recipe: Recipe, kept: Kept | str, threshold: float) -> str:
