@@ -25,6 +25,7 @@ Records travel as plain objects and are rebuilt from their type hints (``encode`
 import importlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -169,29 +170,32 @@ def decode(kind: Any, value: Any) -> Any:
     Dataclasses, lists, dictionaries, optional values and plain ones. A record's unknown keys are passed
     over; a missing key without a default is a TypeError.
     """
-    origin, arguments = get_origin(kind), get_args(kind)
-    if kind is Any or origin is Literal:
-        return value
-    if origin in (Union, UnionType):
-        if value is None:
-            return None
-        return decode(next(option for option in arguments if option is not NoneType), value)
-    if origin in (list, tuple):
-        items = [decode(arguments[0], item) for item in value]
-        return items if origin is list else tuple(items)
-    if origin is dict:
-        return {key: decode(arguments[1], item) for key, item in value.items()}
-    if isinstance(kind, type) and is_dataclass(kind):
-        hints = _hints(kind)
-        return kind(**{name: decode(hints[name], item) for name, item in value.items() if name in hints})
-    if kind is float:
-        return float(value)
-    return value
+    return _decoder(kind)(value)
 
 
 @cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _decoder(kind: Any) -> Callable[[Any], Any]:
+    """``decode`` for one type, which is looked at once: an answer has thousands of values."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is float:
+        return float
+    if origin in (Union, UnionType):
+        inner = _decoder(next(option for option in arguments if option is not NoneType))
+        return lambda value: None if value is None else inner(value)
+    if origin in (list, tuple):
+        item = _decoder(arguments[0])
+        return origin if item is _as_it_is else lambda value: origin(map(item, value))
+    if origin is dict:
+        of_value = _decoder(arguments[1])
+        return lambda value: {key: of_value(item) for key, item in value.items()}
+    if isinstance(kind, type) and is_dataclass(kind):
+        of_field = {name: _decoder(hint) for name, hint in get_type_hints(kind).items()}
+        return lambda value: kind(**{n: of_field[n](item) for n, item in value.items() if n in of_field})
+    return _as_it_is
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def _named(spec: str) -> Any:

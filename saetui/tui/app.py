@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.screen import Screen
+from textual.timer import Timer
 
 from saetui import settings
 from saetui.errors import UsageError, UserError
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 POLL_S = 1.0
 """Seconds between two looks at the runs."""
+REST_S = 1.0
+"""Seconds without a key after which the hand rests."""
 
 
 class Workbench(App[None]):
@@ -61,6 +65,7 @@ class Workbench(App[None]):
             self.session, self.watch_runs, StateFile(setup), self.feature_marks, self._symbols
         )
         self._live: set[str] = set()
+        self._resting: Timer | None = None
         self._changes = 0
         """Of the runs, as last told."""
         self._poller = Poller(self._look, lambda _: self.call_later(self._runs_changed), POLL_S)
@@ -77,12 +82,18 @@ class Workbench(App[None]):
 
     def _begin(self) -> None:
         collector.resume()
+        self._resting = self.set_interval(REST_S, collector.rest)
         self.run_worker(self.session.start(), group="engine", exclusive=True)
         self._poller.start()
 
     async def on_unmount(self) -> None:
         self._poller.close()
         await self.session.close()
+
+    async def on_event(self, event: events.Event) -> None:
+        if self._resting is not None and isinstance(event, events.Key):
+            self._resting.reset()
+        await super().on_event(event)
 
     def _set_theme(self, name: str) -> None:
         if name in self.available_themes:

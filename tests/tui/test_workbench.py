@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual._compositor import Compositor
+from textual.strip import Strip
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from saetui import settings
 from saetui.embedded import world
 from saetui.errors import UsageError
 from saetui.setup import Setup
+from saetui.tui import collector
+from saetui.tui.panes.pane_table import PaneTable
 from saetui.tui.screens.feature import FeatureScreen
 from saetui.tui.screens.help import HelpScreen
 from saetui.tui.selection import Selected
 from saetui.tui.session import NARROW, Phase
+from saetui.tui.widgets.context_list import ContextList
 from tests.tui.bench import GELU, bench
 from tests.tui.snapshot import check_snapshot, screen_text
 
@@ -185,6 +191,41 @@ async def test_a_move_of_the_focus_does_not_paint_the_whole_screen(monkeypatch: 
         assert not painted
 
 
+async def test_a_list_that_the_focus_enters_or_leaves_draws_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+
+    def counted(kind: type[Widget]) -> None:
+        draw = kind.render_line
+
+        def render_line(self: Widget, y: int) -> Strip:
+            drawn.append(f"{type(self).__name__} {y}")
+            return draw(self, y)
+
+        monkeypatch.setattr(kind, "render_line", render_line)
+
+    async with bench() as it:
+        contexts = it.screen.query_one(ContextList)
+        await it.wait_for(lambda: len(contexts.contexts) > 2)
+        await it.press("tab")
+        counted(ContextList)
+        counted(PaneTable)
+        await it.press("shift+tab")
+        assert drawn == ["ContextList 0"] and not contexts.has_focus
+        await it.press("tab")
+        assert drawn == ["ContextList 0"] * 2 and contexts.has_focus
+
+
+def test_garbage_waits_until_the_hand_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    collected: list[int] = []
+    monkeypatch.setattr(gc, "collect", lambda: collected.append(1))
+    collector.resume()
+    assert gc.get_threshold()[2] == collector.SELDOM
+    for middle, times in ((collector.DUE - 1, 0), (collector.DUE, 1)):
+        monkeypatch.setattr(gc, "get_count", lambda middle=middle: (0, 0, middle))
+        collector.rest()
+        assert len(collected) == times
+
+
 # -- the engine
 
 
@@ -252,7 +293,7 @@ async def test_features_are_gone_through_before_the_engine_is_open(known_from: s
     async with bench(setup, prepare=lambda engine: engine.gates.update(open=gate), settle=False) as it:
         await it.pilot.pause()
         first, size = it.screen.selected.feature, it.app.session.size(NARROW)
-        assert size == (512 if setup is GELU else world("synthetic").narrow_features)
+        assert size is not None and size == (512 if setup is GELU else world("synthetic").narrow_features)
         await it.pilot.press("n", "n", "N")
         assert it.screen.selected == Selected(NARROW, (first + 1) % size)
         await it.pilot.press(*"NN")

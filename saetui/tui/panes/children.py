@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 from textual.message import Message
+from textual.widget import Widget
 
 from saetui.errors import UserError
 from saetui.quantities import percent
@@ -71,8 +72,9 @@ class ChildrenPane(Pane):
         self.query_one(ContextList).display = False
         super().on_mount()
 
-    def focus_main(self) -> None:
-        self.query_one(PaneTable).focus()
+    @property
+    def main(self) -> Widget:
+        return self.query_one(PaneTable)
 
     @property
     def run(self) -> Run | None:

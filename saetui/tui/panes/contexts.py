@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from textual.app import ComposeResult
 from textual.message import Message
 from textual.timer import Timer
+from textual.widget import Widget
 from textual.widgets import Static
 
 from saetui.errors import UserError
@@ -64,8 +65,9 @@ class ContextsPane(Pane):
         self._again = self.set_interval(AGAIN_S, self._look_again, pause=True)
         super().on_mount()
 
-    def focus_main(self) -> None:
-        self.query_one(ContextList).focus()
+    @property
+    def main(self) -> Widget:
+        return self.query_one(ContextList)
 
     def known_for(self, selected: Selected) -> Contexts | None:
         """The contexts of ``selected``, if they are what is shown."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
+from textual.widget import Widget
 
 from saetui.tui.panes.pane import Pane
 from saetui.tui.panes.pane_table import PaneTable, logit_table
@@ -47,8 +48,9 @@ class LensPane(Pane):
         own = self.selected is not None and neighbour.sae == self.selected.sae
         return f"{neighbour.feature}" if own else f"{neighbour.feature} {self.session.title(neighbour.sae)}"
 
-    def focus_main(self) -> None:
-        self.query_one("#neighbours", PaneTable).focus()
+    @property
+    def main(self) -> Widget:
+        return self.query_one("#neighbours", PaneTable)
 
     async def load(self, selected: Selected) -> None:
         lens, self._neighbours = await asyncio.gather(

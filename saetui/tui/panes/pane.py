@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.css.query import NoMatches
+from textual.geometry import Region
 from textual.message import Message
+from textual.widget import Widget
 from textual.widgets import Static
 
 from saetui.errors import UserError
@@ -51,9 +53,10 @@ class Pane(Vertical):
             self.passing = passing
 
     def __init__(self, session: Session) -> None:
+        self._titling = False
         super().__init__(id=f"pane-{self.NUMBER}")
-        self.session = session
         self.border_title = f"{self.NUMBER} {self.TITLE}"
+        self.session = session
         self.selected: Selected | None = None
         self._asking = 0
         """Answers that are awaited; a question that was overtaken ends a little after the next has begun."""
@@ -71,12 +74,14 @@ class Pane(Vertical):
         yield self._message
         yield from self.compose_content()
 
+    @property
+    def main(self) -> Widget:
+        """Where a person who enters the pane wants the focus."""
+        raise NotImplementedError
+
     def focus_main(self) -> None:
-        """Puts the focus where a person who enters the pane wants it."""
-        for child in self.query("*"):
-            if child.focusable and child.display:
-                child.focus(scroll_visible=False)
-                return
+        """At once and without drawing anything, unlike ``Widget.focus``."""
+        self.screen.set_focus(self.main, scroll_visible=False)
 
     async def load(self, selected: Selected) -> None:
         """Asks the engine about ``selected`` and shows the answer. May raise UserError."""
@@ -168,7 +173,18 @@ class Pane(Vertical):
         """By markup rather than by a class or a style: either would have every widget inside drawn anew, at
         every move of the focus."""
         title = f"{self.NUMBER} {self.TITLE}" + (" …" if self._slow else "")
+        self._titling = True
         self.border_title = rf"[bold reverse]\[{title}][/]" if self._marked else title
+        self._titling = False
+
+    def refresh(
+        self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False
+    ) -> Self:
+        """The whole pane with all that is inside; for another title only the line that it stands in."""
+        if self._titling:
+            x, y = self.content_offset
+            regions = (Region(-x, -y, self.outer_size.width, 1),)
+        return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
 
     def say(self, line: str, error: bool = False) -> None:
         """One line at the top of the pane; empty takes it away."""

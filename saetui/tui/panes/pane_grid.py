@@ -93,13 +93,16 @@ class PaneGrid(Vertical):
             return
         self._arrangement = (single, shown)
         with self.app.batch_update():
-            self.set_class(single, "-single")
             for pane in self.panes:
                 pane.display = pane.NUMBER in shown
+                if pane.display:
+                    pane.set_class(single, "-alone")
             for column in self.query("#panes > Vertical"):
                 column.display = any(pane.display for pane in column.children)
+            tabs = self.query_one("#tabs", Static)
+            tabs.display = single
             if single:
-                self.query_one("#tabs", Static).update(self._tabs())
+                tabs.update(self._tabs())
         for pane in self.panes:
             pane.freshen()
 

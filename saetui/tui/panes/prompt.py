@@ -9,6 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.timer import Timer
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from saetui.errors import UserError
@@ -72,8 +73,9 @@ class PromptPane(Pane):
         self.query_one("#second-column").display = self.beside
         super().on_mount()
 
-    def focus_main(self) -> None:
-        self.query_one(TokenStrip).focus()
+    @property
+    def main(self) -> Widget:
+        return self.query_one(TokenStrip)
 
     def edit(self) -> None:
         self.query_one(Input).focus()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.widget import Widget
 from textual.widgets import Static
 
 from saetui.errors import UserError
@@ -18,6 +19,7 @@ from saetui.tui.screens.polling import Looked
 from saetui.tui.selection import Selected
 from saetui.tui.session import Session
 from saetui.tui.shell_words import command
+from saetui.tui.widgets.quiet_focus import QuietFocus
 
 if TYPE_CHECKING:
     from saetui.runs.status import RunStatus
@@ -29,7 +31,7 @@ PLOTS = {"loss": "loss", "fvu": "FVU"}
 NONE = "no runs yet: s launches a wide split of the selected feature, g grafts it"
 
 
-class RunPane(Pane, can_focus=True):
+class RunPane(QuietFocus, Pane, can_focus=True):
     NUMBER = 5
     TITLE = "run"
 
@@ -46,11 +48,13 @@ class RunPane(Pane, can_focus=True):
     def compose_content(self) -> ComposeResult:
         yield Static(NONE, classes="facts", markup=False)
 
-    def focus_main(self) -> None:
-        self.focus()
+    @property
+    def main(self) -> Widget:
+        return self
 
-    def on_focus(self) -> None:
-        self.post_message(self.Activated(self))
+    def focus_moved(self) -> None:
+        if self.has_focus:
+            self.post_message(self.Activated(self))
 
     def follow(self, selected: Selected | None) -> None:
         """Runs go their own way, whatever feature is looked at."""

@@ -38,6 +38,9 @@ class CellWidget(LineStyles, Widget):
         elif regions := [Region(x, y, count, 1) for x, y, count in grid.changes(shown)]:
             self.refresh(*regions)
 
+    def focus_moved(self) -> None:
+        self.redraw()
+
     def render_line(self, y: int) -> Strip:
         width, height = self.size
         if self._shown is None or (self._shown.width, self._shown.height) != (width, height):

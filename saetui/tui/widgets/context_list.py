@@ -310,11 +310,9 @@ class ContextList(LineStyles, ScrollView, can_focus=True):
             segments = [Segment(s.text, (s.style or Style.null()) + Style(bold=True)) for s in segments]
         return Strip(segments, width)
 
-    def on_focus(self) -> None:
-        self._refresh_line(self._contexts[self._at] if self._contexts else 0)
-
-    def on_blur(self) -> None:
-        self.on_focus()
+    def focus_moved(self) -> None:
+        if self._contexts:
+            self._refresh_line(self._contexts[self._at])
 
     def _refresh_line(self, line: int) -> None:
         self.refresh(Region(0, line - self.scroll_offset.y, self.size.width, 1))

@@ -19,7 +19,8 @@ class LinePlot(CellWidget, can_focus=True):
     ALLOW_MAXIMIZE = True
     COMPONENT_CLASSES: ClassVar = {
         *series_classes("line-plot"),
-        *(f"line-plot--{part}" for part in ("title", "axis", "axis-name", "crosshair", "flag", "alert")),
+        *(f"line-plot--{part}" for part in ("title", "active", "axis", "axis-name")),
+        *(f"line-plot--{part}" for part in ("crosshair", "flag", "alert")),
     }
     DEFAULT_CSS = (
         series_css("LinePlot", "line-plot")
@@ -27,7 +28,7 @@ class LinePlot(CellWidget, can_focus=True):
     LinePlot {
         width: 1fr; height: 1fr; min-width: 8; min-height: 3;
         & > .line-plot--title { color: $foreground; text-style: bold; }
-        &:focus > .line-plot--title { color: $foreground; text-style: bold reverse; }
+        & > .line-plot--active { color: $foreground; text-style: bold reverse; }
         & > .line-plot--axis { color: $foreground 55%; }
         & > .line-plot--axis-name { color: $foreground 40%; text-style: italic; }
         & > .line-plot--crosshair { color: $foreground 80%; }
@@ -63,7 +64,10 @@ class LinePlot(CellWidget, can_focus=True):
         self.model = model or PlotModel()
 
     def draw(self, width: int, height: int) -> Grid:
-        return self.model.draw(width, height)
+        grid = self.model.draw(width, height)
+        if self.has_focus:
+            grid.styles = [["active" if name == "title" else name for name in row] for row in grid.styles]
+        return grid
 
     def action_crosshair(self, by: int) -> None:
         self._moved(self.model.step_crosshair(by, *self.size))

@@ -185,12 +185,6 @@ class PromptStrip(CellWidget, can_focus=True):
                 grid.text(slot.x, 2 * slot.line + 1, "▔" * cell_len(slot.text), "mark")
         return grid
 
-    def on_focus(self) -> None:
-        self.redraw()
-
-    def on_blur(self) -> None:
-        self.redraw()
-
     def _slots(self, width: int) -> list[_Slot]:
         return (
             lay_out([token.text for token in self._probe.tokens], self._values, width) if self._probe else []

@@ -1,20 +1,17 @@
-"""The styles of a widget that draws its own lines, looked up once per change of the style sheet."""
+"""What widgets that draw their own lines have in common: their styles, looked up once per change of the style
+sheet, and that the focus changes no more lines than it must."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from saetui.tui.widgets.quiet_focus import QuietFocus
+
 if TYPE_CHECKING:
     from rich.style import Style
-    from textual.widget import Widget
-
-    Base = Widget
-else:
-    # No widget at run time: Textual takes a widget's default CSS from its first base that is one.
-    Base = object
 
 
-class LineStyles(Base):
+class LineStyles(QuietFocus):
     """``_style(name)`` is the component class ``{STYLE_PREFIX}--{name}``; without a name, the widget's own
     style, which Textual puts together from all ancestors every time it is asked."""
 

@@ -79,7 +79,8 @@ class Table(LineStyles, ScrollView, Generic[Row], can_focus=True):
 
     STYLE_PREFIX = "table"
     COMPONENT_CLASSES: ClassVar = {
-        f"table--{part}" for part in ("header", "cursor", "good", "bad", "busy", "idle", "empty", "filter")
+        f"table--{part}"
+        for part in ("header", "cursor", "active", "good", "bad", "busy", "idle", "empty", "filter")
     }
     DEFAULT_CSS = """
     Table {
@@ -87,12 +88,12 @@ class Table(LineStyles, ScrollView, Generic[Row], can_focus=True):
         & > .table--header { color: $foreground 70%; text-style: bold; }
         & > .table--filter { color: $warning; text-style: bold; }
         & > .table--cursor { background: $primary 30%; text-style: bold; }
+        & > .table--active { background: $primary 60%; text-style: bold; }
         & > .table--good { color: $text-success; }
         & > .table--bad { color: $text-error; }
         & > .table--busy { color: $text-accent; }
         & > .table--idle { color: $foreground 60%; }
         & > .table--empty { color: $foreground 60%; }
-        &:focus > .table--cursor { background: $primary 60%; }
     }
     """
     BINDINGS: ClassVar = [
@@ -240,12 +241,11 @@ class Table(LineStyles, ScrollView, Generic[Row], can_focus=True):
     def check_consume_key(self, key: str, character: str | None) -> bool:
         return self._typing and character is not None and character.isprintable()
 
-    def on_blur(self) -> None:
-        self._typing = False
-        self.refresh()
-
-    def on_focus(self) -> None:
-        self.refresh()
+    def focus_moved(self) -> None:
+        if self._typing:
+            self._typing = False
+            self._refresh_header()
+        self._refresh_line(self._at)
 
     def on_click(self, event: events.Click) -> None:
         if event.y == 0:
@@ -353,7 +353,7 @@ class Table(LineStyles, ScrollView, Generic[Row], can_focus=True):
         if index >= len(self._rows):
             return Strip.blank(width, self._style())
         here = index == self._at
-        base = self._style("cursor" if here else "")
+        base = self._style(("active" if self.has_focus else "cursor") if here else "")
         row, cells = self._rows[index], self._cells[index]
         segments = [Segment("▸ " if here else "  ", base)]
         for column, size in fit_columns(self.columns, width - 2):
