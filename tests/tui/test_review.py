@@ -48,7 +48,9 @@ async def test_all_runs_are_reviewed_in_a_row_and_undone_across_them() -> None:
         await it.press("escape", "V")  # another sitting: what is done is not asked again
         assert it.line("#review-title").startswith("run 1 of 2 · graft 1122-1401")
         assert "1/12" in it.line("#progress")
-        await it.press(*"a" * 11, *"a" * 12, "escape", "V")
+        await it.press(*"a" * 11, *"a" * 12)
+        assert "that was the last one: esc goes back" in list(it.app._notifications)[-1].message
+        await it.press("escape", "V")
         assert "no finished run" in list(it.app._notifications)[-1].message
 
 

@@ -192,10 +192,13 @@ class ReviewScreen(Screen[None]):
         if not await self._store(answers):
             return
         self._undo.append((self._index, before))
-        if None in before.values() and self._complete and self._index + 1 < len(self._queue):
-            self.notify(f"{self.subject.id}: {self._review.result_line()} · u goes back")
-            self._open(self._index + 1)
-            return
+        if None in before.values() and self._complete:
+            last = self._index + 1 == len(self._queue)
+            hint = "that was the last one: esc goes back" if last else "u goes back"
+            self.notify(f"{self.subject.id}: {self._review.result_line()} · {hint}")
+            if not last:
+                self._open(self._index + 1)
+                return
         self._at = self._next_open(self._at + 1)
         self._show()
 
