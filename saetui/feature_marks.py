@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any
 
 from saetui import settings
+from saetui.errors import UsageError
 from saetui.runs.journal import Journal
 from saetui.runs.tail import Tail
 from saetui.setup import Setup
@@ -32,6 +33,12 @@ class Mark:
     def __bool__(self) -> bool:
         """Whether anything is kept."""
         return self.bookmarked or bool(self.note)
+
+
+def check_exists(feature: int, size: int, sae: str) -> None:
+    """UsageError where ``sae``, of ``size`` features, has no such feature: nothing is kept of what is not."""
+    if feature >= size:
+        raise UsageError(f"there is no feature {feature}: {sae} has features 0 to {size - 1}")
 
 
 class FeatureMarks:

@@ -20,7 +20,7 @@ from saetui.sae.sae import SAE, SAEMetadata
 from saetui.settings import runs_root
 from saetui.setup import Setup
 from saetui.split.compare import Side, compare
-from saetui.split.comparison import Comparison
+from saetui.split.comparison import Comparison, Match
 from saetui.split.finding.matching import best_matching
 from saetui.split.grafting.graft import Graft
 from saetui.split.recipe import GraftRecipe, SplitRecipe
@@ -70,6 +70,15 @@ def test_a_duplicate_is_left_over_beside_its_twin() -> None:
     assert {(m.first, m.second) for m in found.matches} == {(0, 1), (1, 0)}
     (left,) = found.nearest
     assert left.second == 2 == found.second.only[0] and left.agreement > 0.5
+
+
+def test_the_nearest_of_a_child_is_the_one_that_it_agrees_with_most() -> None:
+    found = compared(side((COUNT,), run="a"), side((ADJ,), (DIGIT,), run="b"))
+    own, other = Match(0, 1, 0.3, 0.45), Match(0, 0, 0.2, 0.4)
+    for nearest in ([own, other], [other, own]):  # the second is there because child 0 of b is nearest to it
+        assert replace(found, nearest=nearest).nearest_to(0, of_first=True) is own
+        assert replace(found, nearest=nearest).nearest_to(0, of_first=False) is other
+    assert found.nearest_to(7, of_first=False) is None
 
 
 def test_nothing_in_common() -> None:

@@ -190,11 +190,11 @@ async def test_graft(shared: Engine):
     found = await engine.request("graft", progress.append, recipe=recipe.to_dict())
     assert isinstance(found, Grafted)
     assert found.sae.target == 3 and found.sae.children == [40, 41, 42, 43]
-    assert found.hot_tokens > 100 and found.tokens_read == 4000 * 11
+    assert found.hot_tokens > 100 and found.children.tokens_read == 4000 * 11
     assert progress and all(0 <= p["progress"] <= 1 and p["message"] for p in progress)
-    shares = [child.share for child in found.children]
+    shares = [child.share for child in found.children.children]
     assert shares == sorted(shares, reverse=True) and 0.5 < sum(shares) <= 1.0001
-    strongest = found.children[0]
+    strongest = found.children.children[0]
     assert strongest.contexts and strongest.boosted
     # The child's contexts as the index gives them: only where the target is above its threshold.
     contexts = await engine.request("contexts", feature=strongest.feature, sae=found.sae.name)
@@ -204,7 +204,9 @@ async def test_graft(shared: Engine):
     assert contexts.fired <= target.fired and where
     on_both = await engine.request("probe", prompt="non-zero", sae=found.sae.name)
     assert len(on_both.tokens) == 9
-    assert (await engine.request("children", sae=found.sae.name))[0].feature == strongest.feature
+    asked = await engine.request("children", sae=found.sae.name)
+    assert asked.children[0].feature == strongest.feature
+    assert asked.fired == found.hot_tokens and not asked.held_out and asked.complete
 
     stored = await engine.request("store_graft", sae=found.sae.name)
     again = await engine.request("open_run", run=stored.run)
@@ -215,6 +217,7 @@ async def test_graft(shared: Engine):
         await reopened.request("open", **FAST)
         of_run = await reopened.request("open_run", run=stored.run)
         assert of_run.kind == "graft" and of_run.children == [40, 41, 42, 43]
+        assert await reopened.request("children", sae=of_run.name) == asked
         same = await reopened.request("probe", prompt="non-zero", sae=of_run.name)
         assert same.tokens == on_both.tokens
     finally:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from saetui.errors import UsageError
+from saetui.errors import UsageError, UserError
 from saetui.features import graft_index, postings
 from saetui.features.graft_index import GraftIndex
 from saetui.features.index import FeatureIndex
@@ -70,10 +70,12 @@ def test_equals_the_plain_computation(indexed: tuple[FeatureIndex, Graft]):
 
 def test_children(indexed: tuple[FeatureIndex, Graft]):
     narrow, graft = indexed
-    children = built(*indexed).children(shown=4, boosted=3)
+    found = built(*indexed).children(shown=4, boosted=3)
+    children = found.children
     x = narrow.store.lm.activations(torch.from_numpy(TinyRows().tokens.astype(np.int64))).half().float()
     f = graft.children_encode(x[:, 1:].flatten(0, 1))
     hot = f[graft.gate(x[:, 1:].flatten(0, 1))]
+    assert (found.fired, found.tokens_read) == (len(hot), 700 * (SEQ_LEN - 1)) and found.complete
     assert sorted(child.feature for child in children) == list(graft.children)
     for child in children:
         own = hot[:, child.feature - graft.narrow.d_sae]
@@ -85,6 +87,11 @@ def test_children(indexed: tuple[FeatureIndex, Graft]):
         assert len(child.boosted) == 3 and len(child.contexts) <= 4
         alike = {tuple(c.tokens[max(0, c.center - 3) : c.center + 1]) for c in child.contexts}
         assert len(alike) == len(child.contexts)
+
+
+def test_of_nothing_read_nothing_is_said(indexed: tuple[FeatureIndex, Graft]):
+    with pytest.raises(UserError, match=r"feature 3 is above 0\.5 on none of the 0 tokens read so far"):
+        GraftIndex(*indexed, "graft").children()
 
 
 def test_follows_the_narrow_index(tmp_path: Path):

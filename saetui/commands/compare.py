@@ -4,13 +4,11 @@ import click
 
 from saetui.commands.options import json_option
 from saetui.commands.output import emit_json, say
-from saetui.features.results import Child
-from saetui.quantities import duration, si
+from saetui.reports.comparison import COST_NOTE, boosted, cost_lines, target_line
 from saetui.settings import runs_root
 from saetui.split.comparison import ComparedRun, Comparison, Match
 from saetui.split.defaults import split_limits
 from saetui.split.finding.report import SplitThresholds
-from saetui.visible import visible
 
 
 @click.command()
@@ -58,29 +56,15 @@ def command(
 def report(found: Comparison) -> list[str]:
     """The comparison as lines of text."""
     first, second = found.first, found.second
-    width = max(len(first.run), len(second.run))
-    lines = [
-        f"feature {found.target} above {found.threshold:g}: {found.tokens_fired:,} of {found.tokens_read:,} "
-        "held-out tokens",
-        "",
-        f"{'':{width + 9}}{'children':>8} {'read':>7} {'trained':>7} {'time':>7}",
-    ]
-    for side in (first, second):
-        cost = side.cost
-        read = "" if cost.tokens_read is None else si(cost.tokens_read)
-        wall = "" if cost.wall_s is None else duration(cost.wall_s)
-        lines.append(
-            f"{side.run:<{width}}  {side.kind:<7}{len(side.children):>8} {read:>7} "
-            f"{si(cost.tokens):>7} {wall:>7}"
-        )
+    lines = [target_line(found), "", *cost_lines(found), COST_NOTE]
     lines += ["", f"{len(found.matches)} children are found by both"]
     if found.matches:
         lines.append(f"{'first':>8} {'second':>7} {'cosine':>7} {'agreement':>9}  {'shares':>13}  boosts")
-    boosts = {c.feature: c for c in first.children}
-    others = {c.feature: c for c in second.children}
+    ours = {c.feature: c for c in first.children}
+    theirs = {c.feature: c for c in second.children}
     for match in found.matches:
-        a, b = boosts[match.first], others[match.second]
-        lines.append(f"{_numbers(match)}  {a.share:>5.1%} / {b.share:>5.1%}  {_boosted(a)}")
+        a, b = ours[match.first], theirs[match.second]
+        lines.append(f"{_numbers(match)}  {a.share:>5.1%} / {b.share:>5.1%}  {boosted(a)}")
     for side, other, own in ((first, second, "first"), (second, first, "second")):
         lines += ["", f"{len(side.only)} only in {side.run}"]
         lines += _only(found, side, other, own == "first")
@@ -89,13 +73,11 @@ def report(found: Comparison) -> list[str]:
 
 def _only(found: Comparison, side: ComparedRun, other: ComparedRun, is_first: bool) -> list[str]:
     children = {child.feature: child for child in side.children}
-    near = {(m.first if is_first else m.second): m for m in found.nearest}
     lines: list[str] = []
     for feature in side.only:
         child = children[feature]
-        lines.append(f"{feature:>8}  {child.share:>5.1%}  {_boosted(child)}")
-        if feature in near:
-            match = near[feature]
+        lines.append(f"{feature:>8}  {child.share:>5.1%}  {boosted(child)}")
+        if match := found.nearest_to(feature, of_first=is_first):
             nearest = match.second if is_first else match.first
             lines.append(
                 f"{'':16}nearest {nearest} of {other.run}: cosine {match.cosine:.2f}, "
@@ -106,7 +88,3 @@ def _only(found: Comparison, side: ComparedRun, other: ComparedRun, is_first: bo
 
 def _numbers(match: Match) -> str:
     return f"{match.first:>8} {match.second:>7} {match.cosine:>7.2f} {match.agreement:>9.2f}"
-
-
-def _boosted(child: Child) -> str:
-    return "  ".join(visible(logit.token, dots=True) for logit in child.boosted[:6])

@@ -45,6 +45,11 @@ class Background:
         with self._lock:
             self._indexes = [other for other in self._indexes if other is not index]
 
+    def reads(self, index: Index) -> bool:
+        """Whether ``index`` is still advanced: it was added, and neither removed nor given up."""
+        with self._lock:
+            return any(other is index for other in self._indexes)
+
     def after_step(self, then: Callable[[], None]) -> None:
         """Calls ``then`` in the thread of the steps, after the one that is under way."""
         with self._lock:
@@ -103,7 +108,7 @@ class Background:
 
 def _has_work(index: Index) -> bool:
     if isinstance(index, GraftIndex):
-        return index.rows_read < index.store.activation_rows
+        return not index.caught_up
     return not index.complete
 
 

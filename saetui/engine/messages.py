@@ -31,7 +31,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from saetui.features.results import Child
+from saetui.features.results import Children
 
 NARROW = "narrow"
 """The name of the encoder that ``open`` opens; others are named by their answers."""
@@ -53,8 +53,9 @@ OPERATIONS = {
     "census": "saetui.census.results:Census",
     "graft": "saetui.engine.messages:Grafted",
     "store_graft": "saetui.engine.messages:EncoderInfo",
-    "children": "list[saetui.features.results:Child]",
+    "children": "saetui.features.results:Children",
     "report": "saetui.split.finding.report:SplitReport",
+    "compare": "saetui.split.comparison:Comparison",
     "judge": "saetui.split.judging.verdict:Judgement",
     "status": "saetui.engine.messages:Status",
 }
@@ -104,11 +105,9 @@ class IndexProgress:
 @dataclass(frozen=True)
 class Grafted:
     sae: EncoderInfo
-    children: list[Child]
+    children: Children
     hot_tokens: int
     """Tokens on which the target fires that the children were trained on."""
-    tokens_read: int
-    """Tokens that these were found in."""
     seconds: float
     """From the first hot token to the children, waiting for the corpus not counted."""
     error_before: float | None = None

@@ -18,13 +18,15 @@ from saetui.errors import UsageError, UserError
 from saetui.features.encoder import check_feature
 from saetui.features.graft_index import GraftIndex
 from saetui.features.index import FeatureIndex
-from saetui.features.results import Child
+from saetui.features.results import Children
 from saetui.loading import open_rows
 from saetui.quantities import duration
 from saetui.runs.own import own_run
 from saetui.runs.store import find_run
 from saetui.sae.sae import SAE
 from saetui.settings import runs_root
+from saetui.split.compare import compare_runs
+from saetui.split.comparison import Comparison
 from saetui.split.defaults import split_limits
 from saetui.split.finding.children import CONTROLS, split_report
 from saetui.split.finding.report import SplitReport
@@ -40,7 +42,8 @@ from saetui.split.recipe import GraftRecipe
 from saetui.split.threshold import has_own_threshold, threshold_of
 
 CHILDREN_SECONDS = 1.0
-"""Spent on reading the children's contexts before they are answered; the rest is read in the background."""
+"""Spent on reading the children's contexts before they are answered, once the target has fired; the rest is
+read in the background."""
 
 
 class Splitting:
@@ -85,7 +88,7 @@ class Splitting:
             name = self._shelf.free_name(f"graft-{asked.target}")
             children = GraftIndex(index, result, name)
             until = time.perf_counter() + CHILDREN_SECONDS
-            while children.rows_read < index.store.activation_rows and time.perf_counter() < until:
+            while not children.caught_up and (time.perf_counter() < until or not children.hot):
                 job.progress(0.9, "reading the children's contexts")
                 children.advance()
             info = EncoderInfo(
@@ -102,7 +105,6 @@ class Splitting:
                 sae=info,
                 children=children.children(),
                 hot_tokens=report.hot_tokens,
-                tokens_read=children.tokens_read,
                 seconds=time.perf_counter() - begun,
                 error_before=report.error_before,
                 error_after=report.error_after,
@@ -133,13 +135,14 @@ class Splitting:
 
     def children(
         self, job: Job, sae: str, target: int | None = None, threshold: float | None = None
-    ) -> list[Child]:
-        """The children of a target: a graft's own over the corpus read so far; otherwise those that
-        ``report`` finds."""
+    ) -> Children:
+        """The children of a target: a graft's own over the corpus read so far, as long as its activations are
+        stored; otherwise those that ``report`` finds."""
         index = self._shelf.get(sae).index
-        if isinstance(index, GraftIndex):
+        if isinstance(index, GraftIndex) and self._wait_for_children(job, index):
             return index.children()
-        return self.report(job, sae, target, threshold).children
+        found = self.report(job, sae, target, threshold)
+        return Children(found.children, found.threshold, found.tokens_fired, found.tokens_read, held_out=True)
 
     def report(
         self,
@@ -169,6 +172,17 @@ class Splitting:
                 inherited=opened.inherited,
                 limits=split_limits(),
                 control_features=CONTROLS if controls else 0,
+                on_progress=job.tokens("reading held-out text"),
+            )
+
+    def compare(self, job: Job, first: str, second: str) -> Comparison:
+        """``saetui.split.compare.compare_runs`` of two finished runs."""
+        runs = [find_run(runs_root(), run) for run in (first, second)]
+        with self._traffic.on(Lane.JOB):
+            return compare_runs(
+                *runs,
+                lm=self._shelf.lm,
+                limits=split_limits(),
                 on_progress=job.tokens("reading held-out text"),
             )
 
@@ -214,6 +228,19 @@ class Splitting:
                 f"{index.tokens_read:,} tokens, {enough:,} are needed",
             )
             self._background.wait_for_step(0.2)
+
+    def _wait_for_children(self, job: Job, index: GraftIndex) -> bool:
+        """Until the index, perhaps opened only now, can tell of the children; whether it ever will."""
+        until = time.perf_counter() + CHILDREN_SECONDS
+        store = index.store
+        while not index.complete and self._background.reads(index):
+            if not store.activation_rows and index.narrow.tokens_read:
+                break  # no room for activations: nothing will be stored
+            if index.hot and (index.caught_up or time.perf_counter() > until):
+                break
+            job.progress(0.0, f"reading the children's contexts: {index.tokens_read:,} tokens")
+            self._background.wait_for_step(0.2)
+        return index.hot > 0
 
     def _threshold(self, opened: OpenEncoder, target: int) -> float:
         """Above which ``target`` counts as firing: the run's, the world's, or by the rule for all others."""

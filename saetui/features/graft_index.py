@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from saetui.errors import UserError
 from saetui.features import contexts
 from saetui.features.best import Entries
 from saetui.features.encoder import Encoder, check_feature, encode_feature
 from saetui.features.index import FeatureIndex, stored_tokens
 from saetui.features.lens import lens
 from saetui.features.neighbours import cosines
-from saetui.features.results import Child, Context, Contexts, Densities
+from saetui.features.results import Child, Children, Context, Contexts, Densities
 from saetui.features.statistics import TOP, FeatureStatistics
 
 ALIKE = 3
@@ -57,7 +58,12 @@ class GraftIndex:
     @property
     def complete(self) -> bool:
         """Whether everything stored is read, and the narrow SAE's index stores no more."""
-        return self.narrow.complete and self.rows_read >= self.store.activation_rows
+        return self.narrow.complete and self.caught_up
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything stored so far is read."""
+        return self.rows_read >= self.store.activation_rows
 
     @property
     def tokens_read(self) -> int:
@@ -163,11 +169,17 @@ class GraftIndex:
         return Densities(self.name, tokens, density, highest, self.complete)
 
     @torch.no_grad()
-    def children(self, shown: int = 8, boosted: int = 10) -> list[Child]:
-        """The children over the tokens read, largest share first, with up to ``shown`` distinct contexts.
+    def children(self, shown: int = 8, boosted: int = 10) -> Children:
+        """The children over the tokens read, with up to ``shown`` distinct contexts each. UserError where the
+        target has fired on none of them: then nothing is known of the children.
 
         ``precision`` is 1 by construction. Without a logit lens at this hook point nothing is boosted.
         """
+        if not self.hot:
+            raise UserError(
+                f"feature {self.graft.target} is above {self.graft.threshold:g} on none of the "
+                f"{self.tokens_read:,} tokens read so far"
+            )
         features = list(self.graft.children)
         cosine = cosines(self.graft.narrow.W_dec[self.graft.target], self.graft.W_dec).tolist()
         _, fired = self.statistics.densities()
@@ -175,8 +187,8 @@ class GraftIndex:
         found = [
             Child(
                 feature=feature,
-                share=won / max(self.hot, 1),
-                recall=int(fired[feature]) / max(self.hot, 1),
+                share=won / self.hot,
+                recall=int(fired[feature]) / self.hot,
                 precision=1.0,
                 cosine=cosine[feature],
                 contexts=self._distinct(feature, shown),
@@ -184,7 +196,14 @@ class GraftIndex:
             )
             for feature, won in zip(features, self._won.tolist(), strict=True)
         ]
-        return sorted(found, key=lambda child: -child.share)
+        return Children(
+            sorted(found, key=lambda child: -child.share),
+            threshold=self.graft.threshold,
+            fired=self.hot,
+            tokens_read=self.tokens_read,
+            held_out=False,
+            complete=self.complete,
+        )
 
     def _distinct(self, feature: int, shown: int) -> list[Context]:
         seq, first = self.store.seq_len, self.store.first

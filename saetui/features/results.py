@@ -191,6 +191,20 @@ class Child:
 
 
 @dataclass(frozen=True)
+class Children:
+    """The children of a target, largest share first, and the tokens that their shares are of: those
+    (``fired``) on which the target is above ``threshold`` among ``tokens_read`` of the corpus, as far as it
+    is indexed, or of ``held_out`` rows. ``complete`` is False while the corpus is still being read."""
+
+    children: list[Child]
+    threshold: float
+    fired: int
+    tokens_read: int
+    held_out: bool
+    complete: bool = True
+
+
+@dataclass(frozen=True)
 class PairContext:
     """A token with its neighbours and what both features of a pair are on each: ``first`` and ``second``
     run beside ``tokens``, as ``Context`` says of the rest."""

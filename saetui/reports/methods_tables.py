@@ -240,16 +240,14 @@ def _child_rows(seed: int, pair: Comparison) -> list[tuple[str, ...]]:
         )
         for match in pair.matches
     ]
-    near_first = {match.first: match for match in pair.nearest if match.first in pair.first.only}
-    near_second = {match.second: match for match in pair.nearest if match.second in pair.second.only}
     for child in pair.first.only:
-        near = near_first.get(child)
+        near = pair.nearest_to(child, of_first=True)
         other, alike = (f"({near.second})", _alike(near)) if near else ("", ("", ""))
         rows.append(
             (str(seed), str(child), other, *alike, _SHARE(shares[0][child]), "", _boosted(pair.first, child))
         )
     for child in pair.second.only:
-        near = near_second.get(child)
+        near = pair.nearest_to(child, of_first=False)
         other, alike = (f"({near.first})", _alike(near)) if near else ("", ("", ""))
         rows.append(
             (str(seed), other, str(child), *alike, "", _SHARE(shares[1][child]), _boosted(pair.second, child))

@@ -52,3 +52,9 @@ class Comparison:
     second: ComparedRun
     matches: list[Match]
     nearest: list[Match]
+
+    def nearest_to(self, child: int, of_first: bool) -> Match | None:
+        """Of a child that only the first run has, or only the second; None where the other has none."""
+        near = [match for match in self.nearest if child == (match.first if of_first else match.second)]
+        # A child of the other run may have this one as its nearest too, with less agreement at most.
+        return max(near, key=lambda match: match.agreement, default=None)

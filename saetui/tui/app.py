@@ -121,9 +121,14 @@ class Workbench(App[None]):
             status = seen.status
             if status.id in self._live and not seen.live and status.kind == "split":
                 what = f": {status.message}" if status.message else ""
-                if ok := status.state == "finished":
-                    self.feature_screen.just_ended = seen.run
-                then = " · v judges it · o shows its children" if ok else ""
+                ok = status.state == "finished"
+                then = " · r lists it, v there judges it" if ok else ""
+                if (
+                    ok
+                    and self.session.made(seen.setup)
+                    and status.target == self.feature_screen.selected.feature
+                ):
+                    then += " · o shows its children"
                 self.notify(
                     f"{status.id} {status.state}{what}{then}", severity="information" if ok else "warning"
                 )

@@ -22,12 +22,18 @@ if TYPE_CHECKING:
     from saetui.runs.store import Run, State
 
 
+Made = Callable[[dict[str, Any]], bool]
+"""Tells the setups that are meant."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """A run as it was last looked at."""
 
     run: Run
     status: RunStatus
+    setup: dict[str, Any]
+    """What its manifest says that it was made with."""
 
     @property
     def live(self) -> bool:
@@ -71,21 +77,31 @@ class RunWatch:
         self._changes += self._shown != before
         return self._changes
 
-    def newest(self, *states: State) -> Seen | None:
-        """The newest run in one of ``states`` (any, if none is named)."""
-        return next((seen for seen in self.runs if not states or seen.status.state in states), None)
+    def newest(self, *states: State, made: Made = lambda setup: True) -> Seen | None:
+        """The newest run in one of ``states`` (any, if none is named), of the setups for which ``made``."""
+        return next(
+            (seen for seen in self.runs if (not states or seen.status.state in states) and made(seen.setup)),
+            None,
+        )
 
-    def finished(self, made: Callable[[dict[str, Any]], bool], target: int) -> list[Seen]:
+    def current(self, made: Made = lambda setup: True) -> Seen | None:
+        """The newest that is running, else the newest that waits, else the newest of all."""
+        states: tuple[tuple[State, ...], ...] = (("running",), ("queued",), ())
+        return next((seen for some in states if (seen := self.newest(*some, made=made))), None)
+
+    def run(self, id: str | None) -> Run | None:
+        """The run of that id; None where there is none."""
+        return next((seen.run for seen in self.runs if seen.run.id == id), None)
+
+    def finished(self, made: Made, target: int) -> list[Seen]:
         """Finished runs that split feature ``target``, of the setups for which ``made``; newest first."""
         return [
             seen
             for seen in self.runs
-            if seen.status.state == "finished"
-            and seen.status.target == target
-            and made(seen.run.manifest.setup)
+            if seen.status.state == "finished" and seen.status.target == target and made(seen.setup)
         ]
 
-    def pace(self, made: Callable[[dict[str, Any]], bool], d_sae: int) -> Pace | None:
+    def pace(self, made: Made, d_sae: int) -> Pace | None:
         """That of a finished split of the setups for which ``made``: into ``d_sae`` features, or else into as
         near a number as there is; the newest of several. None: there is none."""
         from saetui.runs.cost import pace
@@ -94,7 +110,7 @@ class RunWatch:
             return abs(math.log(seen.run.manifest.recipe["d_sae"] / d_sae))
 
         done = [s for s in self.runs if s.status.kind == "split" and s.status.state == "finished"]
-        for seen in sorted((s for s in done if made(s.run.manifest.setup)), key=distance):
+        for seen in sorted((s for s in done if made(s.setup)), key=distance):
             if found := pace(seen.run):
                 return found
         return None
@@ -112,4 +128,4 @@ def _known(folder: Path) -> Known[Seen]:
         paths = (run.events_path, run.metrics_path, run.judgements_path)
         return {path: signature(path) for path in paths}
 
-    return Known(lambda: Seen(run, status(run)), stamp, lambda seen: seen.live)
+    return Known(lambda: Seen(run, status(run), run.manifest.setup), stamp, lambda seen: seen.live)

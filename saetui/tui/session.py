@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from saetui.census.results import Census
     from saetui.engine.messages import EncoderInfo, Grafted, Opened, Status
     from saetui.features.results import (
-        Child,
+        Children,
         Contexts,
         Findings,
         Firings,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Pair,
         PromptProbe,
     )
+    from saetui.split.comparison import Comparison
     from saetui.split.finding.report import SplitReport
     from saetui.split.judging.verdict import Judgement
     from saetui.split.recipe import GraftRecipe, SplitRecipe
@@ -360,12 +361,16 @@ class Session:
     async def open_sae(self, path: Path) -> EncoderInfo:
         return self._know(await self._ask("open_sae", path=str(path)))
 
-    async def children(self, sae: str, target: int, on_progress: Progress | None = None) -> list[Child]:
+    async def children(self, sae: str, target: int, on_progress: Progress | None = None) -> Children:
         return await self._ask_of(sae, "children", on_progress, target=target)
 
     async def report(self, sae: str, target: int, on_progress: Progress | None = None) -> SplitReport:
         """What became of ``target`` in ``sae``, held against control features where it has any."""
         return await self._ask_of(sae, "report", on_progress, target=target, controls=True)
+
+    async def compare(self, first: str, second: str, on_progress: Progress) -> Comparison:
+        """Two finished runs of one feature, child by child."""
+        return await self._ask("compare", on_progress, first=first, second=second)
 
     async def judge(self, run_id: str, on_progress: Progress | None = None) -> Judgement:
         """What is opened for the judge alone is not what a person has opened: nothing is shown beside it."""

@@ -16,6 +16,7 @@ from saetui.engine.messages import EncoderInfo, Grafted, Opened, Status
 from saetui.errors import UsageError
 from saetui.features.results import (
     Child,
+    Children,
     Context,
     Contexts,
     FeatureActivation,
@@ -33,6 +34,8 @@ from saetui.features.results import (
     TokenLogit,
     TokenProbe,
 )  # fmt: skip
+from saetui.runs.cost import Cost
+from saetui.split.comparison import ComparedRun, Comparison, Match
 from saetui.split.finding.report import SplitReport
 from saetui.split.judging.verdict import (
     ChildVerdict,
@@ -77,6 +80,8 @@ def child(feature: int, kind: str, share: float) -> Child:
 
 
 CHILDREN = [child(512, "count", 0.5), child(513, "adverb", 0.3), child(514, "number", 0.15)]
+OF_GRAFT = Children(CHILDREN, 1.8, 12_000, 1_000_000, held_out=False)
+OF_SPLIT = Children(CHILDREN, 1.8, 1_800, 150_000, held_out=True)
 
 
 EVIDENCE = [
@@ -261,18 +266,31 @@ class FakeEngine:
         info = EncoderInfo(
             "graft-1", "graft", f"graft of {recipe['target']}", 515, "", recipe["target"], [512, 513, 514]
         )
-        return Grafted(info, CHILDREN, 65_536, 800_000, 2.4)
+        return Grafted(info, OF_GRAFT, 65_536, 2.4)
 
     def _store_graft(self, sae: str) -> EncoderInfo:
         info = EncoderInfo("graft-1", "graft", "graft of 240", 515, self.store(sae), 240, [512, 513, 514])
         self.runs[info.run] = info
         return info
 
-    def _children(self, sae: str, target: int) -> list[Child]:
-        return CHILDREN
+    def _children(self, sae: str, target: int) -> Children:
+        return OF_GRAFT if "graft" in sae else OF_SPLIT
 
     def _report(self, sae: str, target: int, controls: bool) -> SplitReport:
         return replace(REPORT, target=target, controls=REPORT.controls if controls else [])
+
+    def _compare(self, first: str, second: str) -> Comparison:
+        """One child is in both, one in either; the runs are of one kind where their ids end alike."""
+        cost = Cost(819_200, 1_000_000, 0, 2.0, 3.0, 6.5, 1.5, 2.5)
+        kinds = ("graft", "split" if second.endswith("bbb") else "graft")
+        one, other = (
+            ComparedRun(first, kinds[0], cost, [child(512, "count", 0.5), child(513, "adverb", 0.3)], [513]),
+            ComparedRun(second, kinds[1], cost, [child(17, "count", 0.6), child(99, "number", 0.2)], [99]),
+        )
+        return Comparison(
+            240, 1.8, 50_000, 640, one, other, [Match(512, 17, 0.71, 0.93)],
+            [Match(513, 17, 0.3, 0.45), Match(513, 99, 0.2, 0.4)],
+        )  # fmt: skip
 
     def _status(self) -> Status:
         return Status("gelu-1l", "cpu", [NARROW], [], 1)

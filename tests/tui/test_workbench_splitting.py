@@ -20,6 +20,7 @@ from saetui.tui.screens.feature import FeatureScreen
 from saetui.tui.screens.launch import Choice, LaunchScreen
 from saetui.tui.screens.line_input import LineInput
 from saetui.tui.screens.review import ReviewScreen
+from saetui.tui.screens.split_report import SplitReportScreen
 from saetui.tui.selection import Selected
 from tests.split_report_support import REPORT
 from tests.tui.bench import GELU, Bench, bench, finished_graft
@@ -269,7 +270,7 @@ async def test_a_run_that_ends_is_told_of() -> None:
         await it.wait_for(lambda: "running" in it.line("#run-line"))
         fake.finish()
         await it.wait_for(lambda: "finished" in it.line("#run-line"))
-        assert "v judges it" in list(it.app._notifications)[-1].message
+        assert "r lists it, v there judges it" in list(it.app._notifications)[-1].message
 
 
 async def test_the_run_pane_reads_files_in_a_thread_of_its_own_and_says_what_it_cannot_read(
@@ -364,8 +365,8 @@ async def test_a_run_of_another_model_is_not_judged_here() -> None:
     fake = FakeRun(settings.runs_root())
     fake.event("exit", state="finished")
     async with bench() as it:
-        await it.wait_for(lambda: it.screen.run_pane.run is not None)
-        await it.press("v")
+        await it.wait_for(lambda: it.app.watch_runs.runs)
+        await it.press("r", "v")
         assert "saetui open --model real" in str(it.app.screen.query_one("#question", Static).content)
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.message import Message
 from textual.widget import Widget
+from textual.widgets import Static
 
 from saetui.errors import UserError
-from saetui.quantities import percent
+from saetui.quantities import percent, short
 from saetui.tui.panes.pane import Pane
 from saetui.tui.panes.pane_table import PaneTable
-from saetui.tui.run_watch import RunWatch
+from saetui.tui.run_watch import RunWatch, Seen
 from saetui.tui.selection import Selected
 from saetui.tui.session import NARROW, Progress, Session
 from saetui.tui.shell_words import command, setup_words
@@ -25,14 +26,16 @@ from saetui.visible import visible
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from saetui.engine.messages import EncoderInfo
-    from saetui.features.results import Child, Context
+    from saetui.engine.messages import EncoderInfo, Opened
+    from saetui.features.results import Child, Children, Context
     from saetui.runs.store import Run
     from saetui.split.finding.report import SplitReport
     from saetui.split.recipe import GraftRecipe
 
 GISTS = 5
 """Different words before the token that tell a child apart in one line."""
+STAY_S = 0.15
+"""Seconds on one run after which it is opened: runs that are only stepped over are not."""
 
 
 class ChildrenPane(Pane):
@@ -48,13 +51,18 @@ class ChildrenPane(Pane):
         super().__init__(session)
         self._watch = watch
         self.parent_feature: int | None = None
+        self.run_id = ""
+        """The run whose children are shown or being opened; empty: none, or a graft that is no run (yet)."""
         self.source: EncoderInfo | None = None
-        self.children_shown: list[Child] = []
+        self.found: Children | None = None
         self.grafting = False
         self._offered: list[str] = []
         """The earlier runs that there were when the pane last looked for them."""
+        self._tried: Opened | None = None
+        """The engine that was asked for the children of ``parent_feature``: another one may have them."""
 
     def compose_content(self) -> ComposeResult:
+        yield Static("", classes="facts", markup=False)
         yield PaneTable(
             [
                 Column("child", lambda child: str(child.feature), 6, right=True),
@@ -63,13 +71,13 @@ class ChildrenPane(Pane):
                 Column("boosts", boosts, 14, grow=True, drop=1),
             ],
             key=lambda child: child.feature,
-            empty="g grafts this feature: children appear here in seconds",
+            empty="",
             id="children",
         )
         yield ContextList(empty="")
 
     def on_mount(self) -> None:
-        self.query_one(ContextList).display = False
+        self._clear(None)
         super().on_mount()
 
     @property
@@ -77,17 +85,19 @@ class ChildrenPane(Pane):
         return self.query_one(PaneTable)
 
     @property
+    def children_shown(self) -> list[Child]:
+        return self.found.children if self.found else []
+
+    @property
     def run(self) -> Run | None:
-        """The run that the children come from."""
+        """The run that the children come from, or that is being opened."""
         from saetui.runs.store import Run
 
-        return Run(self._watch.root / self.source.run) if self.source and self.source.run else None
+        return Run(self._watch.root / self.run_id) if self.run_id else None
 
     @property
     def judged(self) -> bool:
-        return any(
-            seen.status.verdict for seen in self._watch.runs if self.source and seen.run.id == self.source.run
-        )
+        return any(seen.status.verdict for seen in self._watch.runs if seen.run.id == self.run_id)
 
     # -- children of earlier runs
 
@@ -96,62 +106,88 @@ class ChildrenPane(Pane):
             return
         super().follow(selected)
 
+    def freshen(self) -> None:
+        if self.grafting:
+            self._loaded = self.selected  # the graft's children stay, whatever is selected meanwhile
+        elif not self._known:
+            super().freshen()
+
+    @property
+    def _known(self) -> bool:
+        """Whether the children of the selected feature are shown, or this engine could not tell them."""
+        if self.selected is None or self.selected.feature != self.parent_feature:
+            return False
+        return self.source is not None or self._tried is self.session.opened is not None
+
     async def load(self, selected: Selected) -> None:
-        if self.grafting or selected.feature == self.parent_feature:
-            return
         self._clear(selected.feature)
         self._offered = self._earlier(selected.feature)
         if self._offered:
-            await self._show_run(self._offered[0], selected.feature)
+            await self._open(self._offered[0], selected.feature)
 
     def _earlier(self, target: int) -> list[str]:
         """Finished runs that split ``target``, newest first."""
-        return [seen.run.id for seen in self._watch.finished(self.session.made, target)]
+        return [seen.run.id for seen in self._finished(target)]
+
+    def _finished(self, target: int) -> list[Seen]:
+        return self._watch.finished(self.session.made, target)
 
     def runs_changed(self) -> None:
         """A run of the feature that came to light after the feature was selected shows its children."""
-        if self.source is not None or self.grafting or self.parent_feature is None:
+        if self.parent_feature is None:
             return
-        if self._earlier(self.parent_feature) != self._offered:
-            self.parent_feature = None
-            self.reload()
-
-    async def _show_run(self, run_id: str, parent: int) -> None:
-        self.say(f"opening {run_id} …")
-        info = await self.session.open_run(run_id)
-        children = await self.session.children(info.name, parent, self._progress(run_id))
-        self._show(info, children)
-
-    def _clear(self, parent: int) -> None:
-        self.parent_feature, self.source = parent, None
-        self._fill([])
-        self.border_subtitle = ""
-        self.post_message(self.Changed())
-
-    def show_run(self, run_id: str, parent: int) -> None:
-        """Shows the children that the run ``run_id`` made of feature ``parent``."""
-
-        async def show() -> None:
-            try:
-                with self.asking():
-                    await self._show_run(run_id, parent)
-                self.parent_feature = parent
-                self.say("")
-            except UserError as error:
-                self.say(str(error), error=True)
-
-        self.run_worker(show(), group=f"load-{self.id}", exclusive=True)
+        if self.source is None and not self.grafting and not self.loading_now:
+            if self._earlier(self.parent_feature) != self._offered:
+                self.parent_feature = None
+                self.reload()
+        else:
+            self._say_what()
 
     def show_other_run(self) -> None:
         """The children of the next run of the same feature: do the same ones come out?"""
-        if self.parent_feature is None:
+        if (parent := self.parent_feature) is None:
             return
-        ids = self._earlier(self.parent_feature)
+        if self.grafting:
+            self.notify("a graft is under way: esc stops it")
+            return
+        ids = self._earlier(parent)
         if len(ids) < 2:
             self.notify("no other finished run of this feature")
             return
-        at = ids.index(self.source.run) if self.source and self.source.run in ids else -1
-        self.show_run(ids[(at + 1) % len(ids)], self.parent_feature)
+        at = ids.index(self.run_id) if self.run_id in ids else -1
+        self._clear(parent, ids[(at + 1) % len(ids)])
+        self.run_worker(self._stay(self.run_id, parent), group=f"load-{self.id}", exclusive=True)
+
+    async def _stay(self, run_id: str, parent: int) -> None:
+        try:
+            with self.asking():
+                await asyncio.sleep(STAY_S)
+                await self._open(run_id, parent)
+        except UserError as error:
+            self.say(str(error), error=True)
+        else:
+            self.say("")
+
+    async def _open(self, run_id: str, parent: int) -> None:
+        """Shows the children that the run ``run_id`` made of feature ``parent``."""
+        self.run_id, self._tried = run_id, self.session.opened
+        self._say_what()
+        self.say(f"opening {run_id} …")
+        info = await self.session.open_run(run_id)
+        self._show(info, await self.session.children(info.name, parent, self._progress(run_id)))
+
+    def comparable(self) -> tuple[int, str, list[str]] | None:
+        """The feature, the run that is shown, and the others of it: first those of the other kind, as how a
+        graft and a wide SAE differ is asked most. None, and says why, where there are no two runs."""
+        target = self.selected.feature if self.selected and not self._known else self.parent_feature
+        seen = [] if target is None else self._finished(target)
+        if target is None or len(seen) < 2:
+            self.notify("it takes two finished runs of a feature: g grafts it, s launches a wide split")
+            return None
+        first = next((one for one in seen if one.run.id == self.run_id), seen[0])
+        others = [one for one in seen if one is not first]
+        others.sort(key=lambda one: one.status.kind == first.status.kind)
+        return target, first.run.id, [one.run.id for one in others]
 
     def open_report(self) -> None:
         """The split report of what is shown: the run's own where it has one, else as the engine finds it."""
@@ -178,15 +214,18 @@ class ChildrenPane(Pane):
         elif self.session.opened is None:
             self.notify(f"the engine is not ready: {self.session.state.line}", severity="warning")
         else:
+            self.workers.cancel_group(self, f"load-{self.id}")
             self.grafting = True
             self.run_worker(self._graft(recipe, keep), group="graft", exclusive=True)
 
     def cancel(self) -> bool:
         """Stops the graft or the question under way; whether there was one."""
         if not self.grafting:
+            self._tried = None
             return super().cancel()
         self.workers.cancel_group(self, "graft")
         self.grafting = False  # a worker that has not begun yet never comes to say so itself
+        self._say_what()
         return True
 
     async def _graft(self, recipe: GraftRecipe, keep: bool) -> None:
@@ -196,16 +235,14 @@ class ChildrenPane(Pane):
         try:
             grafted = await self.session.graft(recipe, self._progress(f"grafting feature {target}"))
             self._show(grafted.sae, grafted.children)
+            made = f"{len(self.children_shown)} children"
             if not keep:
-                self.say(f"{len(grafted.children)} children by the census's recipe · g grafts and keeps them")
+                self.say(f"{made} by the census's recipe · g grafts and keeps them")
                 return
-            self.say(f"{len(grafted.children)} children in {grafted.seconds:.1f} s; storing the run …")
-            self.source = await self.session.store_graft(grafted.sae.name)
-            self._show(self.source, grafted.children)
-            self.say(
-                f"{len(grafted.children)} children in {grafted.seconds:.1f} s "
-                f"from {grafted.hot_tokens:,} tokens · v judges them"
-            )
+            made += f" in {grafted.seconds:.1f} s"
+            self.say(f"{made}; storing the run …")
+            self._show(await self.session.store_graft(grafted.sae.name), grafted.children)
+            self.say(f"{made} from {grafted.hot_tokens:,} tokens · v judges them")
         except UserError as error:
             self.say(str(error), error=True)
         except asyncio.CancelledError:
@@ -213,41 +250,59 @@ class ChildrenPane(Pane):
             raise
         finally:
             self.grafting = False
+            self._say_what()
             self.post_message(self.Changed())
 
     def _progress(self, what: str) -> Progress:
         underway = Underway(what)
-
-        def show(message: dict[str, Any]) -> None:
-            self.say(underway.line(message))
-            if partial := message.get("partial"):
-                from saetui.engine.messages import decode
-                from saetui.features.results import Child
-
-                self._fill(decode(list[Child], partial))
-
-        return show
+        return lambda message: self.say(underway.line(message))
 
     # -- showing
 
-    def _show(self, source: EncoderInfo, children: list[Child]) -> None:
-        self.source = source
-        self._fill(children)
-        kept = f"{source.run} · R report · o other run" if source.run else "not kept as a run · R report"
-        self.border_subtitle = f"of {self.parent_feature} · {kept}"
+    def _show(self, source: EncoderInfo, found: Children) -> None:
+        self.source, self.run_id, self.found = source, source.run, found
+        self._fill()
+
+    def _clear(self, parent: int | None, run_id: str = "") -> None:
+        """``run_id``: the run that is to be opened next."""
+        self.parent_feature, self.run_id, self.source, self.found = parent, run_id, None, None
+        self._fill()
+
+    def _fill(self) -> None:
+        contexts = self.query_one(ContextList)
+        contexts.display = bool(self.children_shown)
+        if not self.children_shown:
+            contexts.show([])
+        self._say_what()
+        self.query_one(PaneTable).fill(self.children_shown)
         self.post_message(self.Changed())
 
-    def _fill(self, children: list[Child]) -> None:
-        self.children_shown = sorted(children, key=lambda child: -child.share)
-        self.query_one(PaneTable).fill(self.children_shown)
-        contexts = self.query_one(ContextList)
-        contexts.display = bool(children)
-        if not children:
-            contexts.show([])
+    def _say_what(self) -> None:
+        """Which run this is, and of how many tokens its shares are; the keys that do something now."""
+        ids = [] if self.parent_feature is None else self._earlier(self.parent_feature)
+        facts = self.query_one(".facts", Static)
+        facts.update(" · ".join(filter(None, (self._which(ids), shares_of(self.found)))))
+        facts.display = bool(self.run_id or self.found)
+        keys = ["R report"] if self.source else []
+        if len(ids) > 1 and not self.grafting:
+            keys += ["o other run", "O compare"]
+        self.border_subtitle = " · ".join([f"of {self.parent_feature}", *keys]) if self.source or keys else ""
+        table = self.query_one(PaneTable)
+        offered = not (self.grafting or self.run_id)
+        empty = "g grafts this feature: children appear here in seconds" if offered else ""
+        if table.empty != empty:
+            table.empty = empty
+            table.refresh()
+
+    def _which(self, ids: list[str]) -> str:
+        if not self.run_id:
+            return "not kept as a run" if self.source and not self.grafting else ""
+        several = len(ids) > 1 and self.run_id in ids
+        return self.run_id + (f" ({ids.index(self.run_id) + 1} of {len(ids)})" if several else "")
 
     def on_table_highlighted(self, message: PaneTable.Highlighted) -> None:
         message.stop()
-        self.query_one(ContextList).show(message.row.contexts)
+        self.query_one(ContextList).show(message.row.contexts, anew=True)
 
     def on_table_selected(self, message: PaneTable.Selected) -> None:
         message.stop()
@@ -266,6 +321,18 @@ class ChildrenPane(Pane):
             f"{child.feature}\t{child.share:.4f}\t{gist(child)}\t{boosts(child)}"
             for child in self.children_shown
         )
+
+
+def shares_of(found: Children | None) -> str:
+    """What the shares are shares of."""
+    if found is None:
+        return ""
+    where = "held-out tokens" if found.held_out else "tokens of the corpus"
+    so_far = "" if found.complete else " so far"
+    return (
+        f"share: of the {short(found.fired)} above {found.threshold:g} in {short(found.tokens_read)} "
+        f"{where}{so_far}"
+    )
 
 
 def gist(child: Child) -> str:

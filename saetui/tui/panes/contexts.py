@@ -113,12 +113,12 @@ class ContextsPane(Pane):
 
     async def load(self, selected: Selected) -> None:
         self.shown = await self.session.contexts(selected, *WIDTHS[self._width])
-        self._shown_for = selected
+        anew, self._shown_for = selected != self._shown_for, selected
         if self._again is not None:
             (self._again.pause if self.shown.complete else self._again.resume)()
         if self.all:
             await self._fetch(selected, 0)
-        self._show()
+        self._show(anew)
         self.post_message(self.Known())
 
     async def _fetch(self, selected: Selected, start: int) -> None:
@@ -144,7 +144,7 @@ class ContextsPane(Pane):
         else:
             self._show()
 
-    def _show(self) -> None:
+    def _show(self, anew: bool = False) -> None:
         known = self.shown
         if known is None:
             return
@@ -165,7 +165,7 @@ class ContextsPane(Pane):
         else:
             sections = [Section("", known.top)]
         empty = "never fires on what was read" if known.complete else "not fired yet"
-        self.query_one(ContextList).show(sections, known.max_activation, empty)
+        self.query_one(ContextList).show(sections, known.max_activation, empty, anew)
         shown = "all · a top" if self.all else "quantile intervals · i top" if self.intervals else ""
         self.border_subtitle = shown or "top · i intervals · a all · x wider · ←→ values"
 

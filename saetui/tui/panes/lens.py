@@ -56,10 +56,11 @@ class LensPane(Pane):
         lens, self._neighbours = await asyncio.gather(
             self.session.lens(selected), self.session.neighbours(selected)
         )
+        anew = self._lens is None or (lens.sae, lens.feature) != (self._lens.sae, self._lens.feature)
         self._lens = lens
-        self.query_one("#boosted", PaneTable).fill(lens.boosted)
-        self.query_one("#suppressed", PaneTable).fill(lens.suppressed)
-        self.query_one("#neighbours", PaneTable).fill(self._neighbours)
+        self.query_one("#boosted", PaneTable).fill(lens.boosted, anew)
+        self.query_one("#suppressed", PaneTable).fill(lens.suppressed, anew)
+        self.query_one("#neighbours", PaneTable).fill(self._neighbours, anew)
 
     def on_table_selected(self, message: PaneTable.Selected) -> None:
         message.stop()

@@ -66,10 +66,10 @@ class RunPane(QuietFocus, Pane, can_focus=True):
 
     @property
     def run(self) -> Run | None:
-        """The run shown: the one asked for, else the newest live one, else the newest of all."""
+        """The run shown: the one asked for, else the newest live one of this model and SAE, or the newest."""
         if self._wanted is not None:
             return self._wanted
-        seen = self._watch.newest("running") or self._watch.newest("queued") or self._watch.newest()
+        seen = self._watch.current(self.session.made)
         return seen.run if seen else None
 
     def freshen(self) -> None:

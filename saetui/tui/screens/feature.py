@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +12,10 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
-from saetui.errors import UserError
-from saetui.feature_marks import FeatureMarks, Mark
+from saetui.feature_marks import FeatureMarks
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
+from saetui.tui.marking import Marking
 from saetui.tui.panes.children import ChildrenPane
 from saetui.tui.panes.contexts import ContextsPane
 from saetui.tui.panes.lens import LensPane
@@ -28,7 +26,8 @@ from saetui.tui.panes.run import RunPane
 from saetui.tui.run_messages import JudgeRequested
 from saetui.tui.run_watch import RunWatch
 from saetui.tui.screens.feature_lines import feature_line, first_steps, run_line
-from saetui.tui.selection import History, Selected
+from saetui.tui.selecting import Selecting
+from saetui.tui.selection import Selected
 from saetui.tui.session import NARROW, Phase, Session
 from saetui.tui.splitting import Splitting
 from saetui.tui.state import State, StateFile
@@ -60,13 +59,11 @@ class FeatureScreen(Screen[None]):
         self._symbols: Symbols = symbols
         self._watch = watch
         self._memory = memory
-        self._marks = marks
         self.state: State = memory.load()
         if session.narrow_features is None:
             session.narrow_features = self.state.features
-        self.history = History()
-        self.just_ended: Run | None = None
-        """The run whose end was the last one told, until it is judged."""
+        self.selecting = Selecting(self, session, marks, self._follow)
+        self.marking = Marking(self, session, marks, lambda: self.selected, self.show_bar)
         self.prompt = PromptPane(
             session, self.state.prompt or session.prompts[0], self.state.beside, self.state.leading
         )
@@ -109,17 +106,15 @@ class FeatureScreen(Screen[None]):
 
     @property
     def selected(self) -> Selected:
-        current = self.history.current
-        assert current is not None  # on_mount selects the first one
-        return current
+        return self.selecting.selected
 
-    def select(self, selected: Selected, passing: bool = False) -> None:
-        """Makes ``selected`` the feature that every pane follows. Of one that is only walked over, nothing is
-        opened or found anew: the children stay those of the feature before."""
-        self.history.visit(selected, passing)
-        self._follow(passing)
+    def select(self, selected: Selected) -> None:
+        """Makes ``selected`` the feature that every pane follows."""
+        self.selecting.select(selected)
 
-    def _follow(self, passing: bool = False) -> None:
+    def _follow(self, passing: bool) -> None:
+        """Has every pane follow the selected feature. Of one that is only walked over, nothing is opened or
+        found anew: the children stay those of the feature before."""
         selected = self.selected
         # A run's SAE is known to the engine only while it is open; what is remembered is the narrow one's.
         if selected.sae == NARROW:
@@ -131,96 +126,40 @@ class FeatureScreen(Screen[None]):
         self.show_hint()
 
     def on_pane_feature_chosen(self, message: Pane.FeatureChosen) -> None:
-        self.select(message.selected, message.passing)
+        self.selecting.select(message.selected, message.passing)
 
     def action_back(self) -> None:
-        self._step(-1, "no feature was visited before this one")
+        self.selecting.step(-1)
 
     def action_forward(self) -> None:
-        self._step(1, "no feature was visited after this one")
-
-    def _step(self, by: int, otherwise: str) -> None:
-        if self.history.step(by) is None:
-            self.notify(otherwise)
-        else:
-            self._follow()
+        self.selecting.step(1)
 
     def action_next_feature(self) -> None:
-        self._neighbouring(1)
+        self.selecting.neighbouring(1)
 
     def action_previous_feature(self) -> None:
-        self._neighbouring(-1)
-
-    def _neighbouring(self, by: int) -> None:
-        selected = self.selected
-        if size := self.session.size(selected.sae):
-            self.select(Selected(selected.sae, (selected.feature + by) % size))
-        else:
-            self.notify(f"how many features it has is not known yet: {self.session.state.line}")
+        self.selecting.neighbouring(-1)
 
     def action_target(self) -> None:
-        self.select(Selected(NARROW, self.session.target))
+        self.selecting.target()
 
     def action_find(self) -> None:
-        from saetui.tui.screens.find import FindScreen
+        self.selecting.find()
 
-        def go(chosen: Selected | Mark | None) -> None:
-            if isinstance(chosen, Selected):
-                self.select(chosen)
-            elif chosen is not None:
-                self.run_worker(self._go_to_mark(chosen), group="go", exclusive=True)
+    async def action_bookmark(self) -> None:
+        await self.marking.bookmark()
 
-        screen = FindScreen(self.session, self._marks, self.selected, self.history.recent(20))
-        self.app.push_screen(screen, go)
+    def action_note_feature(self) -> None:
+        self.marking.note()
 
-    async def _go_to_mark(self, mark: Mark) -> None:
-        """To a feature of an SAE that may not be open any more."""
-        try:
-            self.select(Selected(await self.session.at_place(mark.sae), mark.feature))
-        except UserError as error:
-            self.notify(str(error), severity="warning")
+    def marks_changed(self) -> None:
+        """Called by the app when another workbench wrote a note or a bookmark."""
+        if self.is_running and self.marking.changed():
+            self.show_bar()
 
     @property
     def export_stem(self) -> str:
         return f"{self.session.title(self.selected.sae)}-{self.selected.feature}"
-
-    # -- what is kept of it
-
-    @property
-    def mark(self) -> Mark:
-        return self._marks.of(self.session.place(self.selected.sae) or "", self.selected.feature)
-
-    async def action_bookmark(self) -> None:
-        on = not self.mark.bookmarked
-        await self._keep(lambda sae, feature: self._marks.bookmark(sae, feature, on))
-
-    def action_note_feature(self) -> None:
-        from saetui.tui.screens.line_input import LineInput
-
-        selected = self.selected
-
-        async def keep(note: str | None) -> None:
-            if note is not None and selected == self.selected:
-                await self._keep(lambda sae, feature: self._marks.note(sae, feature, note))
-
-        title = f"Note on feature {selected.feature} of {self.session.title(selected.sae)}"
-        self.app.push_screen(LineInput(title, self.mark.note), keep)
-
-    async def _keep(self, write: Callable[[str, int], None]) -> None:
-        """In a thread, as it waits for the disk; the next key waits for it, and nothing else does."""
-        if (place := self.session.place(self.selected.sae)) is None:
-            self.notify("this graft is no run yet, so that nothing can be kept of it", severity="warning")
-            return
-        try:
-            await asyncio.to_thread(write, place, self.selected.feature)
-        except OSError as error:
-            self.notify(f"not kept: {self._marks.path}: {error.strerror}", severity="error")
-        self.show_bar()
-
-    def marks_changed(self) -> None:
-        """Called by the app when another workbench wrote a note or a bookmark."""
-        if self.is_running and self._marks.refresh():
-            self.show_bar()
 
     # -- what the panes offer
 
@@ -259,10 +198,17 @@ class FeatureScreen(Screen[None]):
         self.action_pane(4)
         self.children_pane.open_report()
 
+    def action_compare_runs(self) -> None:
+        from saetui.tui.screens.compare import CompareScreen
+
+        self.action_pane(4)
+        if runs := self.children_pane.comparable():
+            self.app.push_screen(CompareScreen(self.session, *runs), self.selecting.go)
+
     def action_pair(self) -> None:
         from saetui.tui.screens.pair import PairScreen
 
-        if len(visited := self.history.recent(2)) < 2:
+        if len(visited := self.selecting.history.recent(2)) < 2:
             self.notify("select a second feature first, e.g. a child of this one: a pair takes two")
             return
         self.app.push_screen(PairScreen(self.session, visited[1], visited[0], self._symbols))
@@ -351,14 +297,28 @@ class FeatureScreen(Screen[None]):
         self.show_hint()
 
     def action_judge(self) -> None:
-        """The run in hand: the one watched, else the one that has just ended, else the children's."""
-        watched = self.run_pane.run if self.grid.active == self.run_pane.NUMBER else None
-        run = watched or self.just_ended or self.children_pane.run or self.run_pane.run
-        if run is None:
-            self.notify("nothing to judge yet: g grafts this feature, s launches a split")
-            return
-        self.just_ended = None
-        self.post_message(JudgeRequested(run))
+        if (run := self.run_looked_at()) is not None:
+            self.post_message(JudgeRequested(run))
+        elif self.grid.active == self.run_pane.NUMBER:
+            self.notify("no run of this model and SAE yet: g grafts this feature, s launches a split")
+        else:
+            feature = self.selected.feature
+            self.notify(f"no finished run of feature {feature} to judge: g grafts it, s launches a split")
+
+    def run_looked_at(self) -> Run | None:
+        """The run of the pane with the focus, where that shows one; else the run that the selected feature is
+        of, or the one that split it: never one that is about anything else."""
+        if self.grid.active == self.run_pane.NUMBER:
+            return self.run_pane.run
+        selected, children = self.selected, self.children_pane
+        if self.grid.active == children.NUMBER and children.run:
+            return children.run
+        if selected.sae != NARROW:
+            return self._watch.run(self.session.place(selected.sae))
+        if children.run and children.parent_feature == selected.feature:
+            return children.run
+        newest = self._watch.finished(self.session.made, selected.feature)
+        return newest[0].run if newest else None
 
     # -- lines
 
@@ -382,12 +342,12 @@ class FeatureScreen(Screen[None]):
             self.session,
             selected,
             self.contexts.known_for(selected),
-            self.mark.bookmarked,
+            self.marking.mark.bookmarked,
         )
         self.query_one("#feature-bar", Static).update(line)
         note = self.query_one("#note", Static)
-        note.update(f"✎ {visible(self.mark.note)}")
-        note.display = bool(self.mark.note)
+        note.update(f"✎ {visible(self.marking.mark.note)}")
+        note.display = bool(self.marking.mark.note)
 
     def show_hint(self) -> None:
         """The next step for someone who has not yet come to a verdict; nothing for everyone else."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from saetui.quantities import duration, percent
+from saetui.quantities import duration, percent, short
 from saetui.tui.session import Phase, Session
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ def feature_line(session: Session, selected: Selected, known: Contexts | None, b
     star = "★ " if bookmarked else ""
     parts = [f"{star}feature {selected.feature}{of} · {session.title(selected.sae)}"]
     if known:
-        parts.append(f"fires on {percent(known.density)} · max {known.max_activation:.2f}")
+        density = f"{percent(known.density)} of {short(known.tokens_read)} tokens"
+        parts.append(f"fires on {density} · max {known.max_activation:.2f}")
     parts.append(f"{session.setup.model} {session.hook_name}")
     return "   ".join(parts)
 
@@ -34,9 +35,9 @@ def first_steps(session: Session, selected: Selected, children: ChildrenPane, ac
         return "The model is loading in the background. Keys work already: tab goes round the panes, ? helps."
     if children.grafting:
         return "Children take the feature's place, trained where it fires. esc stops it."
-    if children.children_shown:
+    if children.children_shown and children.run:
         if active != children.NUMBER:
-            return f"{children.NUMBER} goes to the children; v judges: did the feature split?"
+            return f"{children.NUMBER} goes to the children; v judges there: did the feature split?"
         return "↑↓ walks the children, enter looks at one. Then v judges: did the feature split?"
     if selected.feature != session.target:
         return "g splits this feature now, in seconds. t goes back to the one that fires in several contexts."
@@ -47,8 +48,7 @@ def first_steps(session: Session, selected: Selected, children: ChildrenPane, ac
 
 def run_line(watch: RunWatch) -> str:
     """The newest live run, else the newest of all, in a few words."""
-    seen = watch.newest("running") or watch.newest("queued") or watch.newest()
-    if seen is None:
+    if (seen := watch.current()) is None:
         return ""
     status = seen.status
     done = f" {100 * status.progress:.0f} %" if status.progress is not None and seen.live else ""

@@ -212,14 +212,19 @@ class ContextList(LineStyles, ScrollView, can_focus=True):
         return None if isinstance(line, str) else line
 
     def show(
-        self, sections: Sequence[Section] | Sequence[Context], largest: float = 0.0, empty: str = ""
+        self,
+        sections: Sequence[Section] | Sequence[Context],
+        largest: float = 0.0,
+        empty: str = "",
+        anew: bool = False,
     ) -> None:
         """Shows the contexts, shaded beside ``largest`` (0: the largest among them).
 
         The cursor stays on its context (by row and position) where that is still there, so that a list
-        that grows in the background does not move under the reader.
+        that grows in the background does not move under the reader. ``anew``: the contexts are of something
+        else, and are read from the first one on.
         """
-        before = self.highlighted
+        before = None if anew else self.highlighted
         offset = self._contexts[self._at] - self.scroll_offset.y if self._contexts else 0
         said, self.empty = self.empty, empty or self.empty
         lines: list[Context | str] = []
@@ -230,7 +235,8 @@ class ContextList(LineStyles, ScrollView, can_focus=True):
                 lines.extend(entry.contexts)
             else:
                 lines.append(entry)
-        if lines == self._lines and largest in (0.0, self._largest) and (lines or said == self.empty):
+        same = lines == self._lines and largest in (0.0, self._largest)
+        if same and not anew and (lines or said == self.empty):
             return
         self._lines = lines
         self._contexts = [i for i, line in enumerate(lines) if not isinstance(line, str)]

@@ -155,8 +155,12 @@ class Table(LineStyles, ScrollView, Generic[Row], can_focus=True):
     def highlighted(self) -> Row | None:
         return self._rows[self._at] if self._rows else None
 
-    def fill(self, rows: Sequence[Row]) -> None:
-        """Shows ``rows``. The cursor stays on its row, and only lines that look different are redrawn."""
+    def fill(self, rows: Sequence[Row], anew: bool = False) -> None:
+        """Shows ``rows``. The cursor stays on its row, and only lines that look different are redrawn.
+        ``anew``: they are about something else, and are read from the first one on."""
+        if anew:
+            self._all = []
+            self._arrange()
         self._all = list(rows)
         self._arrange()
 
