@@ -8,8 +8,10 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from saetui import settings
+from saetui.cli import cli
 from saetui.commands.export import written
 from saetui.commands.notes import command
+from saetui.embedded import world
 from saetui.feature_marks import NARROW, FeatureMarks, Mark
 from saetui.setup import Setup
 from tests.tui.fabricate import FakeRun
@@ -65,6 +67,24 @@ def test_the_command_reads_and_writes_what_the_workbench_does():
     }  # fmt: skip
     assert run("513", "--run", "1122-k7q") == "★    513 of 1122-k7q\n"
     assert run("7") == ""
+
+
+def test_nothing_is_noted_of_a_feature_that_does_not_exist():
+    graft = FakeRun(settings.runs_root(), "1122-1403-f240-k7q", graft=True)
+    last = world("real").narrow_features + graft.run.manifest.recipe["children"] - 1
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(cli, ["notes", *arguments])
+        return str(result.exception or "") + result.stdout + result.stderr
+
+    assert "there is no feature 9999: the narrow SAE has features 0 to 255" in run("9999", "hello")
+    said = f"there is no feature {last + 1}: {graft.run.id} has features 0 to {last}"
+    assert said in run(str(last + 1), "hello", "--run", graft.run.id)
+    assert "no run" in run("3", "hello", "--run", "gone")
+    assert FeatureMarks(Setup()).kept() == []
+    assert "hello" in run("255", "hello") and "hello" in run(str(last), "hello", "--run", graft.run.id)
+    FeatureMarks(Setup()).note(NARROW, 9999, "of an older version")
+    assert "nothing is noted" in run("9999", ""), "what should not be there can be taken away"
 
 
 def test_a_run_is_exported_with_the_notes_on_its_features(tmp_path: Path):

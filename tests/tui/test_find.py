@@ -86,6 +86,15 @@ async def test_what_is_asked_while_the_engine_loads_is_answered_when_it_has_load
         assert not it.app.screen.query_one(".message").display
 
 
+async def test_nothing_is_kept_of_a_feature_that_does_not_exist() -> None:
+    async with bench() as it:
+        it.screen.select(Selected(NARROW, 9999))
+        await it.press("b")
+        said = list(it.app._notifications)[-1].message
+        assert said == "there is no feature 9999: narrow has features 0 to 511"
+        assert FeatureMarks(GELU).kept() == []
+
+
 async def test_bookmarks_and_notes_are_kept_listed_and_searched() -> None:
     async with bench() as it:
         await it.press("n", "b", "n", "m")
