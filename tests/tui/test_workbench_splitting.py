@@ -20,7 +20,6 @@ from saetui.tui.screens.feature import FeatureScreen
 from saetui.tui.screens.launch import Choice, LaunchScreen
 from saetui.tui.screens.line_input import LineInput
 from saetui.tui.screens.review import ReviewScreen
-from saetui.tui.screens.split_report import SplitReportScreen
 from saetui.tui.selection import Selected
 from tests.split_report_support import REPORT
 from tests.tui.bench import GELU, Bench, bench, finished_graft
