@@ -46,3 +46,8 @@ class Setup:
             if (value := getattr(self, name)) and value not in WORLDS and (folder / value).exists()
         }
         return replace(self, **found)
+
+    def made(self, setup: dict[str, Any]) -> bool:
+        """Whether another setup, as a dictionary, is about the same model and narrow SAE."""
+        own = self.to_dict()
+        return all(setup.get(key) == own[key] for key in ("model", "hook_name", "sae"))

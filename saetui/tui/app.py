@@ -149,8 +149,7 @@ class Workbench(App[None]):
     def action_studies(self) -> None:
         from saetui.tui.screens.studies import StudiesScreen
 
-        root, setup = self.watch_runs.root, self.session.setup
-        self.push_screen(StudiesScreen(root, setup, self.marks, self._symbols))
+        self.push_screen(StudiesScreen(self.watch_runs, self.session.setup, self.marks, self._symbols))
 
     def action_census(self) -> None:
         from saetui.tui.census_taking import CensusTaking

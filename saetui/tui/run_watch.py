@@ -109,11 +109,23 @@ class RunWatch:
         def distance(seen: Seen) -> float:
             return abs(math.log(seen.run.manifest.recipe["d_sae"] / d_sae))
 
-        done = [s for s in self.runs if s.status.kind == "split" and s.status.state == "finished"]
-        for seen in sorted((s for s in done if made(s.setup)), key=distance):
+        for seen in sorted(self._finished("split", made), key=distance):
             if found := pace(seen.run):
                 return found
         return None
+
+    def graft_seconds(self, made: Callable[[dict[str, Any]], bool]) -> float | None:
+        """What the newest finished graft of the setups for which ``made`` took. None: there is none."""
+        from saetui.runs.cost import wall_seconds
+
+        for seen in self._finished("graft", made):
+            return wall_seconds(seen.run.read_events()) or None
+        return None
+
+    def _finished(self, kind: str, made: Callable[[dict[str, Any]], bool]) -> list[Seen]:
+        """Newest first."""
+        done = [s for s in self.runs if s.status.kind == kind and s.status.state == "finished"]
+        return [seen for seen in done if made(seen.setup)]
 
 
 def _known(folder: Path) -> Known[Seen]:

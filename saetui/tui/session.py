@@ -179,8 +179,7 @@ class Session:
 
     def made(self, setup: dict[str, Any]) -> bool:
         """Whether a run of ``setup`` is about this session's model and narrow SAE."""
-        own = self.setup.to_dict()
-        return all(setup.get(key) == own[key] for key in ("model", "hook_name", "sae"))
+        return self.setup.made(setup)
 
     # -- the engine's life
 

@@ -10,13 +10,15 @@ from saetui.reports.split_report import report_text
 from saetui.setup import Setup
 from saetui.studies.shipped import shipped
 from saetui.studies.status import study_status
+from saetui.studies.store import Plan
 from saetui.studies.verdicts import REPORT_FILE, store_report
 from saetui.tui.exporting import exportable, stem
 from saetui.tui.marks import Marks
 from saetui.tui.run_messages import CurvesRequested, JudgeRequested, MonitorRequested
+from saetui.tui.run_watch import RunWatch
 from saetui.tui.screens.line_input import LineInput
 from saetui.tui.screens.split_report import SplitReportScreen
-from saetui.tui.screens.studies import StudiesScreen
+from saetui.tui.screens.studies import StudiesScreen, StudyLine
 from saetui.tui.screens.study import StudyScreen
 from saetui.tui.screens.study_tables import StudyTablesScreen
 from saetui.tui.study_watch import all_studies, one_study
@@ -34,7 +36,12 @@ def page(fake: FakeStudy, marks: Marks | None = None) -> StudyScreen:
 
 
 def listed(root) -> StudiesScreen:
-    return StudiesScreen(root, Setup("synthetic"), Marks(), interval=0.02)
+    return StudiesScreen(RunWatch(root), Setup("synthetic"), Marks(), interval=0.02)
+
+
+def messages(pilot):
+    """Those that reached the application."""
+    return pilot.app.seen
 
 
 def shows(pilot, text: str):
@@ -60,7 +67,7 @@ async def test_over_seeds(tmp_path):
         await pilot.press("t")
         check_snapshot(pilot.app, "study-seeds")
         await pilot.press("enter", "v", "space", "t")
-        assert not pilot.app.seen or not any(isinstance(m, MonitorRequested) for m in pilot.app.seen)
+        assert not any(isinstance(m, MonitorRequested) for m in messages(pilot))
 
 
 async def test_keys_are_about_the_run_under_the_cursor(tmp_path):
@@ -68,10 +75,10 @@ async def test_keys_are_about_the_run_under_the_cursor(tmp_path):
     async with Host(page(half_done(tmp_path), marks)).run_test(size=(120, 40)) as pilot:
         await until(pilot, shows(pilot, "1 running"))
         await pilot.press("enter", "v", "o")
-        asked = [m for m in pilot.app.seen if isinstance(m, (MonitorRequested, JudgeRequested))]
+        asked = [m for m in messages(pilot) if isinstance(m, (MonitorRequested, JudgeRequested))]
         assert {m.run.id for m in asked} == {"1122-1400-f240-aaa"} and len(asked) == 2
         assert marks.runs == ["1122-1400-f240-aaa"], "no mark: the run under the cursor"
-        assert any(isinstance(m, CurvesRequested) for m in pilot.app.seen)
+        assert any(isinstance(m, CurvesRequested) for m in messages(pilot))
         await pilot.press("end", "enter", "space")  # a cell without a run
         assert len(marks) == 1
 
@@ -84,7 +91,7 @@ async def test_the_table_is_sorted_by_number_and_the_cursor_stays(tmp_path):
         f1 = [row.result.mean_f1 for row in screen.cells.rows]
         assert f1[0] == pytest.approx(0.85) and f1[1] == pytest.approx(0.8) and set(f1[2:]) == {None}
         screen.cells.sort_by("verdict")
-        assert screen.cells.highlighted.result.cell.id == "narrow.f240.s1"
+        assert screen.cells.highlighted and screen.cells.highlighted.result.cell.id == "narrow.f240.s1"
         await pilot.press("slash", *"failed", "enter")
         assert [row.status.state for row in screen.cells.rows] == ["failed"]
         assert "lower the threshold" in screen_text(pilot.app)
@@ -181,35 +188,52 @@ async def test_before_any_study_those_that_ship_are_offered(tmp_path):
 async def test_a_study_is_started_by_the_same_words_as_in_the_shell(tmp_path, monkeypatch):
     asked: list[list[str]] = []
 
+    plan = FakeStudy(tmp_path / "elsewhere").study.plan
+
+    async def comes_to(words: list[str]) -> Plan:
+        asked.append(words)
+        return plan
+
     async def start(words: list[str]) -> str:
         asked.append(words)
-        return "seed-table-synthetic"
+        return FakeStudy(tmp_path, "seed-table-synthetic").study.name
 
+    monkeypatch.setattr("saetui.tui.screens.studies.plan_study", comes_to)
     monkeypatch.setattr("saetui.tui.screens.studies.start_study", start)
     async with Host(listed(tmp_path)).run_test(size=(120, 40), notifications=True) as pilot:
         await until(pilot, shows(pilot, "none begun"))
         await pilot.press("end", "n", *" --set tokens=9000".replace(" ", "|").split("|")[0], "end")
         await pilot.press(
-            *["space" if c == " " else "equals_sign" if c == "=" else c for c in " --set tokens=9"]
+            *["space" if c == " " else "equals_sign" if c == "=" else c for c in " --set tokens=9 --dry-run"]
         )
+        assert getattr(pilot.app.screen, "_does", "") == "enter shows what it comes to · esc leaves it"
         await pilot.press("enter")
+        await until(pilot, shows(pilot, "6 runs on real, of 6M tokens each; how long"))
+        words = ["seed-table", "--model", "synthetic", "--set", "tokens=9"]
+        assert asked == [words]
+        await pilot.press("enter")  # starts nothing: y does
+        assert asked == [words]
+        await pilot.press("y")
         await until(pilot, shows(pilot, "seed-table-synthetic is on its way"))
-        assert asked == [["seed-table", "--model", "synthetic", "--set", "tokens=9"]]
+        assert asked == [words, words]
+        await until(pilot, shows(pilot, "1 begun"))
+        line = pilot.app.screen.query_one(Table).highlighted
+        assert isinstance(line, StudyLine) and line.seen and line.name == "seed-table-synthetic"
 
 
 async def test_planning_can_be_left_and_its_failure_is_said(tmp_path, monkeypatch):
     held = asyncio.Event()
     cancelled: list[bool] = []
 
-    async def start(words: list[str]) -> str:
+    async def comes_to(words: list[str]) -> Plan:
         try:
             await held.wait()
         except asyncio.CancelledError:
             cancelled.append(True)
             raise
-        return ""
+        raise AssertionError
 
-    monkeypatch.setattr("saetui.tui.screens.studies.start_study", start)
+    monkeypatch.setattr("saetui.tui.screens.studies.plan_study", comes_to)
     async with Host(listed(tmp_path)).run_test(size=(120, 40), notifications=True) as pilot:
         await until(pilot, shows(pilot, "none begun"))
         await pilot.press("enter", "enter")
@@ -260,6 +284,7 @@ def test_a_list_reads_no_curve_and_says_the_same(tmp_path, monkeypatch):
     seen = one_study(fake.study).poll()
     monkeypatch.setattr("saetui.studies.report.read_cell", lambda *all: pytest.fail("the whole run is read"))
     listed = all_studies(tmp_path).poll()
+    assert listed and seen
     states = [[cell.state for cell in found.studies[0].status.cells] for found in (listed, seen)]
     assert states[0] == states[1]
     assert listed.studies[0].splits == seen.studies[0].splits == (True, False, None, None, None, None)
@@ -278,8 +303,8 @@ async def test_the_tables_of_a_study(tmp_path):
         screen = pilot.app.screen
         assert isinstance(screen, StudyTablesScreen)
         await until(pilot, shows(pilot, "Over seeds"))
-        seen = []
-        while screen.shown.title not in seen:
+        seen: list[str] = []
+        while screen.shown and screen.shown.title not in seen:
             seen.append(screen.shown.title)
             await pilot.press("tab")
         assert seen == [

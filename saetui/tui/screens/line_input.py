@@ -16,15 +16,17 @@ class LineInput(ModalScreen[str | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Close")]
 
-    def __init__(self, title: str, value: str = "") -> None:
+    def __init__(
+        self, title: str, value: str = "", enter: str = "keeps", escape: str = "leaves as it was"
+    ) -> None:
         super().__init__()
-        self._title = title
-        self._value = value
+        self._title, self._value = title, value
+        self._does = f"enter {enter} · esc {escape}"
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog", id="line") as body:
             body.border_title = self._title
-            body.border_subtitle = "enter keeps · esc leaves as it was"
+            body.border_subtitle = self._does
             yield Input(self._value, compact=True)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

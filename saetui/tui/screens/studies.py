@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -20,13 +20,15 @@ from saetui.studies.shipped import shipped
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
 from saetui.tui.marks import Marks
+from saetui.tui.run_watch import RunWatch
 from saetui.tui.screens.line_input import LineInput
 from saetui.tui.screens.polling import INTERVAL_S, PollingScreen
 from saetui.tui.screens.study import StudyScreen, ask_to_stop, go_on
 from saetui.tui.shell_words import setup_words
-from saetui.tui.study_start import start_study
+from saetui.tui.study_start import plan_study, planned, start_study
 from saetui.tui.study_watch import SeenStudy, all_studies
 from saetui.tui.widgets.canvas import Symbols
+from saetui.tui.widgets.confirm import Confirm
 from saetui.tui.widgets.table import Column, Table
 
 _STYLES = {"running": "busy", "finished": "good", "unfinished": "idle", "shipped": "idle"}
@@ -60,7 +62,7 @@ class StudiesScreen(PollingScreen[Listed]):
 
     def __init__(
         self,
-        root: Path,
+        runs: RunWatch,
         setup: Setup,
         marks: Marks,
         symbols: Symbols = "braille",
@@ -68,9 +70,12 @@ class StudiesScreen(PollingScreen[Listed]):
     ) -> None:
         """``setup``: what a study that is started here works on where its file does not say."""
         super().__init__(interval)
-        self.root, self.setup, self.marks = root, setup, marks
+        self.root, self.setup, self.marks = runs.root, setup, marks
         self.symbols: Symbols = symbols
-        self._watch = all_studies(root)
+        self._watch = all_studies(runs.root)
+        self._runs = runs
+        self._started_name = ""
+        """Of a study that was started here and is not in the list yet: the cursor goes to it."""
         self._shipped: list[StudyLine] | None = None
 
     def look(self) -> Listed | None:
@@ -121,6 +126,8 @@ class StudiesScreen(PollingScreen[Listed]):
             table = self.query_one(Table)
             table.empty = "no study is here"
             table.fill(found.lines)
+            if table.select_key((False, self._started_name)):
+                self._started_name = ""
             if found.problems:
                 self.say("#studies-line", found.problems[0])
             else:
@@ -150,23 +157,34 @@ class StudiesScreen(PollingScreen[Listed]):
         line = self._line
         name = line.name if line and not line.seen else "FILE.toml"
         words = shlex.join([name, *setup_words(self.setup)])
-        self.app.push_screen(LineInput("Start a study: saetui study run …", words), self._start)
+        dialog = LineInput("Start a study: saetui study run …", words, "shows what it comes to", "leaves it")
+        self.app.push_screen(dialog, self._start)
 
     def _start(self, words: str | None) -> None:
         if words:
             self.run_worker(self._started(words), group="study-start", exclusive=True)
 
     async def _started(self, words: str) -> None:
-        self.say("#studies-line", f"planning {words} … escape leaves it")
+        """Planned, confirmed, started: a plan is what ``--dry-run`` shows, so that word adds nothing."""
         try:
-            name = await start_study(shlex.split(words))
-        except (UserError, ValueError) as error:  # ValueError: a quotation that does not end
+            study = [word for word in shlex.split(words) if word != "--dry-run"]
+            self.say("#studies-line", f"planning {words} … escape leaves it")
+            plan = await plan_study(study)
+            comes_to = await asyncio.to_thread(planned, plan, self._runs)
+            first = ", ".join(cell.id for cell in plan.cells[:3])
+            some = f"{first} …" if len(plan.cells) > 3 else first
             self.say("#studies-line", "")
+            if not await self.app.push_screen_wait(Confirm(f"Start {words}?\n{comes_to}.\n{some}", "start")):
+                return
+            self.say("#studies-line", f"starting {words} … escape leaves it")
+            self._started_name = await start_study(study)
+            self.notify(f"{self._started_name} is on its way; it goes on when you leave")
+            self.look_now()
+        except (UserError, ValueError) as error:  # ValueError: a quotation that does not end
             self.notify(str(error), severity="error", timeout=15)
-            return
-        self.say("#studies-line", "")
-        self.notify(f"{name} is on its way; it goes on when you leave")
-        self.look_now()
+        finally:
+            if self.is_running:
+                self.say("#studies-line", "")
 
     def action_continue_listed(self) -> None:
         if (line := self._line) is None:
