@@ -95,6 +95,11 @@ class Workbench(App[None]):
             self._resting.reset()
         await super().on_event(event)
 
+    def notify(self, message: str, *, markup: bool = False, **options: Any) -> None:
+        """Notices are plain text: paths, tokens and errors may hold brackets. What a widget's own ``notify``
+        asks for is not heard, as it asks for markup where nobody says so."""
+        super().notify(message, markup=False, **options)
+
     def _set_theme(self, name: str) -> None:
         if name in self.available_themes:
             self.theme = name
@@ -139,7 +144,8 @@ class Workbench(App[None]):
     def action_help(self) -> None:
         from saetui.tui.screens.help import HelpScreen
 
-        self.push_screen(HelpScreen(self.keymap_checked))
+        here = [active.binding.id or "" for active in self.screen.active_bindings.values()]
+        self.push_screen(HelpScreen(self.keymap_checked, here))
 
     def action_runs(self) -> None:
         from saetui.tui.screens.runs import RunsScreen
@@ -281,12 +287,13 @@ class Workbench(App[None]):
             if chosen.form == "command":
                 await self.action_copy_twin()
             else:  # once the dialog is off the screen
-                screen.call_after_refresh(self._export, screen, chosen)
+                screen.call_after_refresh(lambda: self.run_worker(self._export(screen, chosen)))
 
         self.push_screen(ExportScreen(exportable(screen), twins(screen)), export)
 
-    def _export(self, screen: Screen[Any], chosen: Export) -> None:
+    async def _export(self, screen: Screen[Any], chosen: Export) -> None:
         from saetui.tui import exporting
+        from saetui.tui.clipboard import copy
 
         stem = exporting.stem(screen)
         try:
@@ -295,7 +302,11 @@ class Workbench(App[None]):
                 text = exporting.records_text(chosen.widget, chosen.form)
             else:
                 text = exporting.screen_svg(self) if chosen.form == "svg" else exporting.screen_text(screen)
-            self.notify(f"written: {exporting.write_new(stem, chosen.form, text)}")
+            path = exporting.write_new(stem, chosen.form, text)
+            # Its name first: however long the folder is, that is read.
+            where = exporting.short_path(path.parent)
+            copied = await copy(self, str(path))
+            self.notify(f"written: {path.name}\nin {where}\nits path is {copied}", timeout=10)
         except UserError as error:
             self.notify(str(error), severity="error")
 

@@ -102,10 +102,17 @@ def _write(folder: Path, stem: str, ending: str, text: str) -> Path:
     raise OSError(17, "there are 9,999 files of that name", str(folder / stem))
 
 
+def short_path(path: Path) -> str:
+    """As a person writes it: the home folder as ``~``."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
 def _shown(widget: Widget) -> bool:
     return all(one.display for one in widget.ancestors_with_self if isinstance(one, Widget))
 
 
 def _name(widget: Widget) -> str:
+    """What it says itself (``name``), else what it is."""
     kind = {"ContextList": "contexts", "PromptStrip": "prompt", "TokenStrip": "prompt"}
-    return widget.id or kind.get(type(widget).__name__, "table")
+    return widget.name or widget.id or kind.get(type(widget).__name__, "table")

@@ -195,6 +195,7 @@ async def test_while_the_model_loads_it_waits_and_then_looks() -> None:
         await it.wait_for(lambda: "loading gelu-1l" in screen_text(it.app))
         await it.pilot.press("c", "enter", "g", "s", "n", "tab")
         check_snapshot(it.app, "census-loading")
+        assert "the list is not read yet" in list(it.app._notifications)[-1].message
         gate.set()
         await it.wait_for(lambda: any(op == "census" for op, _ in it.engine.asked))
 

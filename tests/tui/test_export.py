@@ -14,11 +14,14 @@ from click.testing import CliRunner
 from saetui import settings
 from saetui.cli import cli
 from saetui.record_text import csv_text, json_text, markdown_text
+from saetui.tui.app import Workbench
 from saetui.tui.exporting import write_new
 from saetui.tui.screens.export import ExportScreen
 from saetui.tui.screens.find import FindScreen
-from tests.tui.bench import Bench, bench, finished_graft
+from tests.tui.bench import GELU, Bench, bench, finished_graft
 from tests.tui.fabricate_study import half_done
+from tests.tui.fake_engine import FakeEngine
+from tests.tui.host import until
 from tests.tui.snapshot import check_snapshot, screen_text
 
 
@@ -42,13 +45,38 @@ async def test_the_list_with_the_focus_becomes_a_file(here: Path) -> None:
         assert isinstance(it.app.screen, ExportScreen)
         await it.press("c")
         path = here / "narrow-0-contexts.csv"
-        assert said(it) == f"written: {path}"
+        assert said(it).startswith(f"written: {path.name}\nin {here}\nits path is copied")
+        assert copied() == [str(path)]
         rows = list(csv.DictReader(path.open()))
         assert len(rows) == 30 and rows[0]["token"] == "-" and rows[0]["after"] == " channel test\nand"
         assert float(rows[0]["activation"]) == 9.0 and rows[3]["before"] == " It was a dual"
         await it.press("e", "o", "e", "c")  # nothing is ever written over
         assert json.loads((here / "narrow-0-contexts.json").read_text())[0]["row"] == 0
         assert (here / "narrow-0-contexts-2.csv").read_text() == path.read_text()
+
+
+async def test_every_list_has_a_name_of_its_own() -> None:
+    async with bench() as it:
+        await it.press("g", "down", "e")
+        assert isinstance(it.app.screen, ExportScreen)
+        names = [name for name, _ in it.app.screen._lists]
+        assert len(names) == len(set(names)) and "first" not in names
+        assert {"contexts", "contexts of the child", "features on the token"} <= set(names)
+
+
+async def test_a_notice_is_read_to_its_end_on_a_narrow_screen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / "experiments [draft]" / "-".join(["a-folder-with-a-long-name"] * 4)
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+    app = Workbench(GELU, lambda notice, death: FakeEngine(notice, death))
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await until(pilot, lambda: "multi" in screen_text(app))
+        await pilot.press("e", "t")
+        await until(pilot, lambda: "written: narrow-0.txt" in screen_text(app))
+        shown = "".join(line.replace("▌", "").strip() for line in screen_text(app).splitlines())
+        assert str(deep).replace(" ", "") in shown.replace(" ", "")  # brackets are no markup
 
 
 async def test_another_list_on_the_screen_can_be_chosen(here: Path) -> None:

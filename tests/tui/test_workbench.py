@@ -315,6 +315,18 @@ async def test_help_shows_every_action_with_its_key() -> None:
         assert isinstance(it.app.screen, FeatureScreen)
 
 
+async def test_help_begins_with_the_keys_of_the_screen_that_asks() -> None:
+    async with bench(size=(80, 24)) as it:
+        for keys, own in (
+            (("r", "o"), "Curves of runs"),
+            (("escape",), "Runs list"),
+            (("escape", "3"), "The selected"),
+        ):
+            await it.press(*keys, "f1")
+            assert own in screen_text(it.app).splitlines()[2]
+            await it.press("escape")
+
+
 async def test_the_palette_offers_what_is_valid_here() -> None:
     async with bench() as it:
         commands = {command.title for command in it.app.get_system_commands(it.app.screen)}

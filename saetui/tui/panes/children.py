@@ -74,7 +74,7 @@ class ChildrenPane(Pane):
             empty="",
             id="children",
         )
-        yield ContextList(empty="")
+        yield ContextList(empty="", name="contexts of the child")
 
     def on_mount(self) -> None:
         self._clear(None)

@@ -27,8 +27,8 @@ class PaneTable(Table[Any], inherit_bindings=False):
     BINDINGS: ClassVar[list[BindingType]] = without(Table.BINDINGS, "filter", "sort", "reverse")
 
 
-def feature_table(id: str) -> PaneTable:
-    """Features with their activations, strongest first."""
+def feature_table(id: str, name: str) -> PaneTable:
+    """Features with their activations, strongest first; an export calls them ``name``."""
 
     def number(row: FeatureActivation) -> str:
         return str(row.feature)
@@ -37,7 +37,7 @@ def feature_table(id: str) -> PaneTable:
         return f"{row.activation:.2f}"
 
     columns = [Column("feature", number, 7, right=True), Column("activation", activation, 10, right=True)]
-    return PaneTable(columns, key=lambda row: row.feature, empty="", id=id)
+    return PaneTable(columns, key=lambda row: row.feature, empty="", id=id, name=name)
 
 
 def logit_table(id: str) -> PaneTable:

@@ -64,10 +64,10 @@ class PromptPane(Pane):
         yield Input(self.prompt, placeholder="a prompt; enter probes it", compact=True, select_on_focus=False)
         yield TokenStrip(empty="")
         with Horizontal():
-            for name in ("first", "second"):
+            for name, exported in (("first", "features on the token"), ("second", "features beside it")):
                 with Vertical(id=f"{name}-column"):
                     yield Static("", id=f"{name}-line", classes="token-line", markup=False)
-                    yield feature_table(name)
+                    yield feature_table(name, exported)
 
     def on_mount(self) -> None:
         self.query_one("#second-column").display = self.beside

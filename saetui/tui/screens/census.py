@@ -194,7 +194,12 @@ class CensusScreen(Screen["Chosen | None"]):
         """A study of the first features as they stand here, sorted and filtered."""
         features = [line.feature for line in self.table.rows]
         if not features:
-            self.notify("there is nothing to take the first of")
+            coming = self.census.busy or self.census.session.opened is None
+            self.notify(
+                "the list is not read yet: n takes the first of it once it is there"
+                if coming
+                else "no feature is listed here: there is none to take the first of"
+            )
             return
         order = "rank" if self._by_rank else "census"
         self.app.push_screen(TopStudyScreen(self.census.session.setup, features, order), self._study)

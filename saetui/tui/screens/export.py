@@ -12,7 +12,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from saetui.tui.exporting import HasRecords
+from saetui.tui.exporting import HasRecords, short_path
 from saetui.tui.panes.pane_table import PaneTable
 from saetui.tui.widgets.table import Column
 
@@ -91,7 +91,6 @@ class ExportScreen(ModalScreen[Export | None]):
 def _here() -> str:
     """The folder that files go to, as a person writes it."""
     try:
-        path, home = Path.cwd(), Path.home()
+        return short_path(Path.cwd())
     except OSError:  # it is gone: the home folder takes them
         return "~"
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

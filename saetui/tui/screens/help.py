@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from rich.table import Table
@@ -26,9 +27,12 @@ def key_names(app_keymap: dict[str, str], action: Action) -> str:
 class HelpScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,question_mark,f1", "dismiss", "Close")]
 
-    def __init__(self, keymap: dict[str, str]) -> None:
+    def __init__(self, keymap: dict[str, str], here: Iterable[str] = ()) -> None:
+        """``here``: actions of the screen that asks; their places come first."""
         super().__init__()
         self._keymap = keymap
+        own = {action.where for action in ACTIONS if action.id in set(here)} - {"app"}
+        self._places = sorted(PLACES, key=lambda place: place not in own)
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog", id="help") as body:
@@ -40,7 +44,8 @@ class HelpScreen(ModalScreen[None]):
         table = Table.grid(padding=(0, 2))
         table.add_column(no_wrap=True)
         table.add_column()
-        for place, title in PLACES.items():
+        for place in self._places:
+            title = PLACES[place]
             actions = [action for action in ACTIONS if action.where == place]
             if not actions:
                 continue

@@ -130,10 +130,11 @@ class Table(LineStyles, ScrollView, Generic[Row], can_focus=True):
         columns: Sequence[Column[Row]],
         key: Callable[[Row], Hashable],
         empty: str = "nothing here yet",
+        name: str | None = None,
         id: str | None = None,
         classes: str | None = None,
     ) -> None:
-        super().__init__(id=id, classes=classes)
+        super().__init__(name=name, id=id, classes=classes)
         self.columns = list(columns)
         self.empty = empty
         self.filter_text = ""
