@@ -39,3 +39,15 @@ def test_what_is_done_at_once_says_nothing_in_a_pipe(monkeypatch: pytest.MonkeyP
     reading.end()
     lines = stream.getvalue().splitlines()
     assert len(lines) == 6 and all(line.startswith("reading the corpus: ") for line in lines)
+
+
+def test_a_comparison_tells_how_long_it_still_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, stream = [0.0], io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    reading = Reading(clock=lambda: clock[0])
+    for second in range(60):
+        clock[0] = second
+        reading.share("comparing: {} of {} targets", second / 100, 10)
+    first, *_, last = stream.getvalue().splitlines()
+    assert first == "comparing: 0 of 10 targets, about 16m35s to go"
+    assert last.startswith("comparing: 0 of 10 targets, about 15m")

@@ -88,8 +88,11 @@ def test_what_both_find_and_what_one_does(setup: Setup) -> None:
     wides = study(
         setup, "wides", "split", {1: ((DIGIT,), (COUNT,)), 2: ((ADJ,), (OTHER,), (COUNT,)), 3: ((OTHER,),)}
     )
-    report = compare_methods(grafts, wides, tokens=TOKENS)
+    told: list[float] = []
+    report = compare_methods(grafts, wides, tokens=TOKENS, on_progress=lambda done, total: told.append(done))
     (found,) = report.targets
+    # Two runs of each: the first ends with a quarter of the only target done.
+    assert told == sorted(told) and {0.25, 0.5, 0.75, 1.0} <= set(told) and told[-1] == 1
     assert (found.target, found.seeds) == (0, (1, 2))
     # Seed by seed: count and digit are found by both, then all three.
     assert [len(pair.matches) for pair in report.comparisons] == [2, 3]
@@ -129,6 +132,7 @@ def test_from_the_shell(setup: Setup) -> None:
         events.append(kind="exit", state="finished")
     said = shell("grafts", "wides")
     assert said.exit_code == 0, said.output
+    assert "loading the language model" in said.stderr
     assert (
         "2 children are found by both, of 3 of the graft and 2 of the wide runs (67% and 100%)" in said.stdout
     )
@@ -248,7 +252,8 @@ def test_the_rank_against_what_a_study_made_of_its_targets() -> None:
     against = found.agreement
     assert found.ranked == 5 and against and against.rho == pytest.approx(1.0) and against.features == 4
     # Two of the four split in more than half of their runs, one of them among the first two: 5 of 6 pairs.
-    assert against.split == (Hits(2, 1, 2, 4, pytest.approx(5 / 6)),)
+    (hits,) = against.split
+    assert hits == Hits(2, 1, 2, 4, hits.p_value) and hits.p_value == pytest.approx(5 / 6)
     table = study_table(found)
     assert table.rows[1] == ("3", "2", "30.0%", "2 of 4", "3.0")
     assert "of the first 2, 1 (p 0.83)" in table.note

@@ -2,7 +2,7 @@
 
 import click
 
-from saetui.commands.options import json_option
+from saetui.commands.options import comparison_options, json_option
 from saetui.commands.output import emit_json, say
 from saetui.reports.comparison import COST_NOTE, boosted, cost_lines, target_line
 from saetui.settings import runs_root
@@ -15,21 +15,12 @@ from saetui.split.finding.report import SplitThresholds
 @click.argument("first", metavar="RUN")
 @click.argument("second", metavar="RUN")
 @click.option(
-    "--tokens", type=click.IntRange(1000), default=100_000, show_default=True, help="tokens to read"
-)
-@click.option(
     "--recall",
     type=click.FloatRange(0, 1),
     help=f"a child fires on at least this share of the target's tokens  [default: {SplitThresholds.recall}, "
     "or the settings']",
 )
-@click.option(
-    "--agreement",
-    type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    help="from here on two children count as one",
-)
+@comparison_options
 @json_option
 def command(
     first: str, second: str, tokens: int, recall: float | None, agreement: float, as_json: bool

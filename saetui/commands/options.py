@@ -60,6 +60,25 @@ json_option = click.option("--json", "as_json", is_flag=True, help="print JSON o
 """The command gets ``as_json: bool``."""
 
 
+def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds ``--tokens`` and ``--agreement``; the command gets both under these names."""
+    tokens = click.option(
+        "--tokens",
+        type=click.IntRange(1000),
+        default=100_000,
+        show_default=True,
+        help="held-out tokens to read",
+    )
+    agreement = click.option(
+        "--agreement",
+        type=click.FloatRange(0, 1),
+        default=0.5,
+        show_default=True,
+        help="from here on two children count as one",
+    )
+    return tokens(agreement(command))
+
+
 def limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds ``--limit NAME=NUMBER``; the command gets ``limits: SplitThresholds``, the settings' where it is
     not given."""

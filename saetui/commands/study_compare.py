@@ -1,16 +1,15 @@
 """``saetui study compare``: two studies of the same targets, child by child, over seeds and targets."""
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from saetui.commands.live_line import LiveLine
-from saetui.commands.options import limit_options
+from saetui.commands.options import comparison_options, limit_options
 from saetui.commands.output import jsonable, print_table, say, write_file
+from saetui.commands.reading import Reading
 from saetui.errors import UsageError
 from saetui.reports import html, markdown
 from saetui.settings import runs_root
@@ -26,16 +25,7 @@ FORMATS = ("md", "html", "json")
 @click.command("compare")
 @click.argument("first", metavar="STUDY")
 @click.argument("second", metavar="STUDY")
-@click.option(
-    "--tokens", type=click.IntRange(1000), default=100_000, show_default=True, help="held-out tokens to read"
-)
-@click.option(
-    "--agreement",
-    type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    help="from here on two children count as one",
-)
+@comparison_options
 @click.option(
     "--ungate", is_flag=True, help="train the grafts without their gate first, where that is missing"
 )
@@ -69,18 +59,19 @@ def compare_command(
     from saetui.studies.methods import compare_methods
 
     studies = [find_study(runs_root(), name) for name in (first, second)]
-    line = LiveLine(sys.stderr)
+    reading = Reading()
     if ungate:
-        _ungate(studies, line)
+        _ungate(studies, reading)
+    say("loading the language model and both studies' SAEs …")
     report = compare_methods(
         studies[0],
         studies[1],
         tokens=tokens,
         limits=limits,
         agreement=agreement,
-        on_target=lambda done, total: line.draw(f"comparing: {done} of {total} targets"),
+        on_progress=lambda done, total: reading.share("comparing: {} of {} targets", done, total),
     )
-    line.draw("")
+    reading.end()
     if report.left_out:
         say(f"{len(report.left_out)} runs have no finished run of their target and seed in the other study")
     for path, its in files:
@@ -119,7 +110,7 @@ def _written(report: "MethodsReport", studies: Sequence[Study], form: str) -> st
     return render(methods_document(report, runs))
 
 
-def _ungate(studies: Sequence[Study], line: LiveLine) -> None:
+def _ungate(studies: Sequence[Study], reading: Reading) -> None:
     """Ungates the finished grafts that were never ungated; those of a stopped one are kept."""
     from saetui.loading import load_lm
     from saetui.split.grafting.ungate_run import ungate_run
@@ -134,5 +125,5 @@ def _ungate(studies: Sequence[Study], line: LiveLine) -> None:
         ]
         lm = load_lm(setup_of(runs[0])) if runs else None
         for done, run in enumerate(runs):
-            line.draw(f"training without the gate: {done} of {len(runs)} grafts")
+            reading.say(f"training without the gate: {done} of {len(runs)} grafts")
             ungate_run(run, lm)

@@ -3,12 +3,14 @@ and at what cost; over seeds and targets (``saetui.studies.method_results``)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 from saetui.errors import UserError
 from saetui.features.encoder import encoder_hash
 from saetui.features.stored_lm import reading_stored
+from saetui.features.top_tokens import Progress
 from saetui.loading import load_lm, load_sae, open_rows
 from saetui.runs.store import Run
 from saetui.split.compare import (
@@ -37,8 +39,8 @@ from saetui.studies.results import Over
 from saetui.studies.store import Study
 from saetui.studies.verdicts import read_report
 
-OnTarget = Callable[[int, int], None]
-"""Called with the targets done and in all."""
+OnProgress = Callable[[float, int], None]
+"""Called with the targets done, the one under way in part, and in all."""
 
 
 def compare_methods(
@@ -48,7 +50,7 @@ def compare_methods(
     tokens: int = DEFAULT_TOKENS,
     limits: SplitThresholds | None = None,
     agreement: float = AGREEMENT,
-    on_target: OnTarget = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> MethodsReport:
     """Matches the finished runs of two studies, target by target and seed by seed, on held-out rows of the
     first one's setup.
@@ -76,7 +78,6 @@ def compare_methods(
     results: list[TargetMethods] = []
     with reading_stored(lm, rows, tokens) as lm:
         for done, target in enumerate(targets):
-            on_target(done, len(targets))
             seeds = tuple(seed for of, seed in common if of == target)
             of_runs = [[of[target, seed] for seed in seeds] for of in runs]
             sides = [[side_of(run).to(lm.device) for run in of] for of in of_runs]
@@ -84,15 +85,13 @@ def compare_methods(
                 if isinstance(side.encoder, Graft) and encoder_hash(side.encoder.narrow) != own:
                     raise UserError(f"{side.run} is a graft of another narrow SAE")
             threshold = max(side.threshold for of in sides for side in of)
+            parts = _Parts(done, 2 * len(seeds), len(targets), on_progress)
+            children = partial(find_children, lm, narrow, tokens=tokens, limits=limits)
             found = [
-                [
-                    find_children(lm, narrow, side, threshold, rows, tokens=tokens, limits=limits)
-                    for side in of
-                ]
-                for of in sides
+                [children(side, threshold, rows, on_progress=parts.next()) for side in of] for of in sides
             ]
             results.append(_of_target(target, seeds, found, of_runs, limits, agreement))
-    on_target(len(targets), len(targets))
+    on_progress(len(targets), len(targets))
     return MethodsReport(
         first=first.name,
         second=second.name,
@@ -105,6 +104,23 @@ def compare_methods(
         ungated=_ungated([of[key] for of in runs for key in common]),
         left_out=tuple(run.id for of in runs for key, run in sorted(of.items()) if key not in common),
     )
+
+
+class _Parts:
+    """The runs of a target, each of which reads text: what that makes of the whole."""
+
+    def __init__(self, done: int, parts: int, total: int, on_progress: OnProgress) -> None:
+        self._done, self._parts, self._total = done, parts, total
+        self._on_progress = on_progress
+        self._part = -1
+
+    def next(self) -> Progress:
+        """Of the next run."""
+        self._part += 1
+        return self._read
+
+    def _read(self, tokens: int, all_tokens: int) -> None:
+        self._on_progress(self._done + (self._part + tokens / all_tokens) / self._parts, self._total)
 
 
 def finished_runs(study: Study) -> dict[tuple[int, int], Run]:

@@ -22,16 +22,17 @@ from saetui.tui.marked_table import MarkedTable
 from saetui.tui.marks import Marks
 from saetui.tui.run_messages import CurvesRequested, JudgeRequested, MonitorRequested
 from saetui.tui.screens.log import LogScreen
+from saetui.tui.screens.of_study import OfStudyScreen
 from saetui.tui.screens.polling import INTERVAL_S, PollingScreen
 from saetui.tui.shell_words import command
 from saetui.tui.study_table import CellRow, cell_columns, cell_rows, same_for_all, seed_columns
-from saetui.tui.study_watch import SeenReport, SeenStudies, SeenStudy, one_study
+from saetui.tui.study_watch import SeenReport, SeenStudies, SeenStudy
 from saetui.tui.widgets.canvas import Symbols
 from saetui.tui.widgets.confirm import Confirm
 from saetui.tui.widgets.table import Table
 
 
-class StudyScreen(PollingScreen[SeenStudies[SeenReport]]):
+class StudyScreen(OfStudyScreen):
     """Closing it, or saetui, leaves the study alone: it has a process of its own."""
 
     BINDINGS: ClassVar = [*bindings("study"), Binding("enter", "open", "Monitor")]
@@ -40,15 +41,11 @@ class StudyScreen(PollingScreen[SeenStudies[SeenReport]]):
     def __init__(
         self, study: Study, marks: Marks, symbols: Symbols = "braille", interval: float = INTERVAL_S
     ) -> None:
-        super().__init__(interval)
-        self.study, self.marks = study, marks
+        super().__init__(study, interval)
+        self.marks = marks
         self.symbols: Symbols = symbols
         self.seen: SeenReport | None = None
         self._shape: tuple[object, ...] = ()
-        self._watch = one_study(study)
-
-    def look(self) -> SeenStudies[SeenReport] | None:
-        return self._watch.poll()
 
     def compose(self) -> ComposeResult:
         yield Static(f"{self.study.name}: reading …", id="study-title", markup=False)
@@ -57,13 +54,6 @@ class StudyScreen(PollingScreen[SeenStudies[SeenReport]]):
         yield Table[RowResult]([], key=lambda row: (row.row, row.target), empty="reading …", id="seeds")
         yield Static("", id="study-line", markup=False)
         yield KeyLine()
-
-    def headless(self) -> list[str]:
-        return [command("study", "report", self.study.name)]
-
-    @property
-    def export_stem(self) -> str:
-        return self.study.name
 
     def on_mount(self) -> None:
         self.query_one("#seeds").display = False

@@ -13,16 +13,16 @@ from saetui.reports.study_tables import CELLS_TITLE, tables
 from saetui.studies.store import Study
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
-from saetui.tui.screens.polling import INTERVAL_S, PollingScreen
-from saetui.tui.shell_words import command
-from saetui.tui.study_watch import SeenReport, SeenStudies, one_study
+from saetui.tui.screens.of_study import OfStudyScreen
+from saetui.tui.screens.polling import INTERVAL_S
+from saetui.tui.study_watch import SeenReport, SeenStudies
 from saetui.tui.widgets.table import Column, Table
 
 Cells = tuple[str, ...]
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
-class StudyTablesScreen(PollingScreen[SeenStudies[SeenReport]]):
+class StudyTablesScreen(OfStudyScreen):
     """One table at a time. Where it is wider than the screen its last columns go, and the line under it has
     the row under the cursor in full."""
 
@@ -34,14 +34,9 @@ class StudyTablesScreen(PollingScreen[SeenStudies[SeenReport]]):
     """
 
     def __init__(self, study: Study, interval: float = INTERVAL_S) -> None:
-        super().__init__(interval)
-        self.study = study
-        self._watch = one_study(study)
+        super().__init__(study, interval)
         self._tables: list[TextTable] = []
         self._at = 0
-
-    def look(self) -> SeenStudies[SeenReport] | None:
-        return self._watch.poll()
 
     def compose(self) -> ComposeResult:
         yield Static(f"{self.study.name}: reading …", id="tables-title", markup=False)
@@ -49,13 +44,6 @@ class StudyTablesScreen(PollingScreen[SeenStudies[SeenReport]]):
         yield Static("", id="tables-row", markup=False)
         yield Static("", id="tables-note", markup=False)
         yield KeyLine()
-
-    def headless(self) -> list[str]:
-        return [command("study", "report", self.study.name)]
-
-    @property
-    def export_stem(self) -> str:
-        return self.study.name
 
     @property
     def table(self) -> Table[Cells]:
