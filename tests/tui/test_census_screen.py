@@ -67,7 +67,8 @@ async def test_the_census_is_sorted_by_context_and_the_cursor_stays_on_the_featu
         assert [line.feature for line in table.rows][:2] == [240, 3] and len(table.rows) == 512
         await it.press("down", "tab")
         assert [line.place for line in shown(it).rows][:3] == [1, 2, 3]
-        assert shown(it).highlighted.feature == 3
+        line = shown(it).highlighted
+        assert line and line.feature == 3
         await it.press("slash", *"the", "enter")
         assert [line.feature for line in shown(it).rows] == [17]
 
