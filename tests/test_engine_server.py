@@ -21,7 +21,8 @@ from saetui.errors import UsageError, UserError
 from saetui.features.probe import probe
 from saetui.features.results import Contexts, PromptProbe
 from saetui.setup import Setup
-from saetui.split.recipe import GraftRecipe
+from saetui.split.pace import Trial
+from saetui.split.recipe import GraftRecipe, SplitRecipe
 from tests.tiny import TinyLM, tiny_sae
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -119,6 +120,10 @@ async def test_opens_and_answers(shared: Engine):
     assert (await complete(engine)).tokens_read == 4000 * 11
     kept = await engine.request("kept", feature=3, threshold=1.0)
     assert kept.tokens_read == 4000 * 11 and 0 < kept.tokens < kept.rows < 1
+    tried = await engine.request("trial", recipe=SplitRecipe(target=3, d_sae=64, batch_size=256).to_dict())
+    assert isinstance(tried, Trial) and min(tried.text_s, tried.dense_s, tried.sparse_s) > 0
+    with pytest.raises(UserError, match="narrow SAE already has 40"):
+        await engine.request("trial", recipe=SplitRecipe(target=3, d_sae=8).to_dict())
     assert engine.noticed("hello")[0]["pid"] == engine.pid
     assert engine.noticed("corpus")[0]["message"] == "building the corpus"
     await until(engine, lambda: engine.noticed("index")[-1]["complete"])  # it follows the last step

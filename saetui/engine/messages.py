@@ -45,6 +45,7 @@ OPERATIONS = {
     "find": "saetui.features.results:Findings",
     "firings": "saetui.features.results:Firings",
     "kept": "saetui.features.results:Kept",
+    "trial": "saetui.split.pace:Trial",
     "densities": "saetui.features.results:Densities",
     "lens": "saetui.features.results:Lens",
     "neighbours": "list[saetui.features.results:Neighbour]",

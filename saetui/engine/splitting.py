@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from saetui import embedded
@@ -27,7 +28,7 @@ from saetui.sae.sae import SAE
 from saetui.settings import runs_root
 from saetui.split.compare import compare_runs
 from saetui.split.comparison import Comparison
-from saetui.split.defaults import split_limits
+from saetui.split.defaults import check_fits, split_limits
 from saetui.split.finding.children import CONTROLS, split_report
 from saetui.split.finding.report import SplitReport
 from saetui.split.grafting.graft import Graft, GraftProgress
@@ -38,8 +39,10 @@ from saetui.split.judging.found import found_judgement
 from saetui.split.judging.judge import DEFAULT_TOKENS, judge
 from saetui.split.judging.verdict import Judgement
 from saetui.split.outcome import criteria_for, judge_run, report_run
-from saetui.split.recipe import GraftRecipe
+from saetui.split.pace import Trial
+from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.split.threshold import has_own_threshold, threshold_of
+from saetui.split.training.trial import try_out
 
 CHILDREN_SECONDS = 1.0
 """Spent on reading the children's contexts before they are answered, once the target has fired; the rest is
@@ -64,6 +67,15 @@ class Splitting:
         narrow, index, recipe = self._for_census(job, tokens)
         with self._traffic.on(job.lane):
             return take_census(narrow, index, recipe, _census_progress(job), go_on)
+
+    def trial(self, job: Job, recipe: dict[str, Any]) -> Trial:
+        """``saetui.split.training.trial`` of a wide split's recipe: what it would cost here."""
+        asked = SplitRecipe.from_dict(recipe)
+        narrow, index = self._shelf.narrow()
+        check_fits(asked, narrow.d_sae)
+        with self._traffic.on(Lane.JOB):
+            say = partial(job.progress, 0.5, "trying a few steps")
+            return try_out(asked, self._shelf.lm, narrow, index.store.rows, say)
 
     def graft(self, job: Job, recipe: dict[str, Any]) -> Grafted:
         """Splits a feature of the narrow SAE in place; the graft stays open as an encoder."""

@@ -3,12 +3,28 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 RECENT_S = 20.0
 """Steps grow cheaper as the SAE becomes sparse: the latest say what the next will cost."""
 KNOWN_S = 3.0
 """Seconds in which the time left is not guessed at."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Seconds a token in a few steps that were tried out (``saetui.split.training.trial``): of text through
+    the language model, of a step while the SAE is dense, and once it is sparse."""
+
+    text_s: float
+    dense_s: float
+    sparse_s: float
+
+    def seconds(self, tokens: int, text: float, l1_warmup: float) -> float:
+        """A guess: an SAE is taken to be dense for the first half of the L1 term's rise."""
+        dense = l1_warmup / 2
+        return text * self.text_s + tokens * (dense * self.dense_s + (1 - dense) * self.sparse_s)
 
 
 class _Sample(NamedTuple):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from saetui.split.comparison import Comparison
     from saetui.split.finding.report import SplitReport
     from saetui.split.judging.verdict import Judgement
+    from saetui.split.pace import Trial
     from saetui.split.recipe import GraftRecipe, SplitRecipe
 
 NARROW = "narrow"
@@ -304,6 +305,10 @@ class Session:
     async def kept(self, feature: int, threshold: float) -> Kept:
         """What a filter by a feature of the narrow SAE keeps, of the text that is read so far."""
         return await self._ask("kept", feature=feature, threshold=threshold)
+
+    async def trial(self, recipe: SplitRecipe) -> Trial:
+        """A few steps of a split tried out: what it would cost here."""
+        return await self._ask("trial", recipe=recipe.to_dict())
 
     async def find(self, sae: str, text: str, by: str | None = None) -> Findings:
         """Features of an encoder that fire on ``text`` or boost it."""

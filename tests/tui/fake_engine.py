@@ -45,6 +45,7 @@ from saetui.split.judging.verdict import (
     PromptReading,
     ReadContext,
 )
+from saetui.split.pace import Trial
 from tests.split_report_support import REPORT
 
 NARROW = EncoderInfo("narrow", "narrow", "narrow", 512)
@@ -218,6 +219,10 @@ class FakeEngine:
         """A row has 20 tokens; nothing fires above 9."""
         share = 0.012 * max(0.0, 1 - threshold / 9)
         return Kept(self.read, share, min(1.0, 20 * share))
+
+    def _trial(self, recipe: dict[str, Any]) -> Trial:
+        """A microsecond a token of text; of a dense step 10 for each thousand features, of a sparse one 1."""
+        return Trial(1e-6, 1e-8 * recipe["d_sae"], 1e-9 * recipe["d_sae"])
 
     def _find(self, text: str, sae: str, by: str | None = None) -> Findings:
         """``-`` is what 240 fires on and 31 boosts; nothing else is known."""

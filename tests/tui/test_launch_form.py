@@ -3,8 +3,10 @@
 import pytest
 from textual.widgets import Input
 
+from saetui.errors import UserError
 from saetui.tui.screens.launch import LaunchScreen
 from tests.tui.bench import Bench, bench
+from tests.tui.fake_engine import FakeEngine
 from tests.tui.snapshot import screen_text
 from tests.tui.test_workbench_splitting import control
 
@@ -66,3 +68,26 @@ async def test_values_that_do_not_go_together_are_said_and_not_launched() -> Non
         control(it, "init").value = "random"
         await it.settle()
         assert "tokens in" in it.line("#cost") and "--loss residual" in it.line("#command")
+
+
+async def test_where_no_run_has_been_a_few_steps_that_are_tried_say_how_long_it_takes() -> None:
+    def a_part(engine: FakeEngine) -> None:
+        engine.errors["trial"] = UserError("the engine is busy")
+
+    async with bench() as it:
+        await it.press("s")
+        # 140M of text at a microsecond, 26.2M tokens of which a fifth are trained on while the SAE is dense.
+        await it.wait_for(lambda: "time: ~" in it.line("#cost"))
+        await it.settle()
+        assert "time: ~7m17s, a guess by a few steps tried here; the first run will tell" in it.line("#cost")
+        width = control(it, "d_sae")
+        assert isinstance(width, Input)
+        width.value = "5000"
+        width.value = "8192"
+        await it.wait_for(lambda: "time: ~12m17s" in it.line("#cost"))
+        asked = [args["recipe"]["d_sae"] for op, args in it.engine.asked if op == "trial"]
+        assert asked == [4096, 8192]  # not of what was on the way of being typed
+    async with bench(prepare=a_part) as it:
+        await it.press("s")
+        await it.settle()
+        assert "time:" not in it.line("#cost")

@@ -27,6 +27,7 @@ from saetui.features.results import Kept
 from saetui.runs.cost import Pace
 from saetui.runs.launcher import survives_logout
 from saetui.split.defaults import check_fits
+from saetui.split.pace import Trial
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.tui.actions import bindings
 from saetui.tui.screens.launch_lines import (
@@ -54,6 +55,8 @@ ESSENTIAL = {
 }
 """What a person changes from run to run; the rest comes with F3."""
 
+TYPING_S = 0.3
+"""After so long a rest a number is taken to be typed."""
 LEAST_FIELDS = 6
 """Lines of fields that are shown on the smallest screen, whatever is said below them."""
 
@@ -189,6 +192,8 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         self._asked: tuple[int, float] | None = None
         """Target and threshold of which it was asked last what they keep."""
         self._asking = False
+        self._trials: dict[tuple[object, ...], Trial | None] = {}
+        """What a few steps cost, by what they cost by; None: they cannot be tried."""
         self._kept: Kept | str = ""
         """The last answer, or why there is none; empty: it is waited for."""
         self._kept_above = 0.0
@@ -253,6 +258,22 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         if self.is_running:
             self.summarise()
 
+    def _trial_of(self, recipe: SplitRecipe) -> Trial | None:
+        """Where no run has been to go by: asked for once the typing rests, and said when it is there."""
+        of = recipe.d_sae, recipe.batch_size, recipe.dtype, recipe.init
+        if of not in self._trials and self._session.opened:
+            self.run_worker(partial(self._try_out, recipe, of), group="trial", exclusive=True)
+        return self._trials.get(of)
+
+    async def _try_out(self, recipe: SplitRecipe, of: tuple[object, ...]) -> None:
+        await asyncio.sleep(TYPING_S)
+        try:
+            self._trials[of] = await self._session.trial(recipe)
+        except UserError:  # there is no guess then
+            self._trials[of] = None
+        if self.is_running:
+            self.summarise()
+
     async def _ask_machine(self) -> None:
         """Whether runs outlive this login, and how much disk there is: systemd, and a file system that is far
         away, may take their time."""
@@ -298,8 +319,10 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         if filters(recipe):
             self._ask_kept(recipe)
             lines.append(kept_line(recipe, self._kept, self._kept_above))
-        if isinstance(recipe, SplitRecipe) and (pace := self._pace(recipe.d_sae)):
-            lines.append(time_line(recipe, pace))
+        if isinstance(recipe, SplitRecipe) and (
+            time := time_line(recipe, self._pace(recipe.d_sae) or self._trial_of(recipe), self._kept)
+        ):
+            lines.append(time)
         if isinstance(recipe, SplitRecipe) and self._session.opened and self._free:
             lines.append(disk_line(recipe, self._session.opened.d_in, self._free))
         if self._survival:

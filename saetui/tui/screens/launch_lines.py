@@ -9,6 +9,7 @@ from saetui.quantities import duration, percent, short, size
 from saetui.runs.cost import Pace
 from saetui.setup import Setup
 from saetui.split.activations.disk import activation_bytes, free_bytes, run_bytes
+from saetui.split.pace import Trial
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.tui.shell_words import command as command_line
 from saetui.tui.shell_words import setup_words
@@ -29,26 +30,41 @@ def costs(recipe: Recipe) -> str:
     return f"{recipe.tokens:,} tokens in {steps:,} steps of {recipe.batch_size:,}"
 
 
-def text_line(recipe: SplitRecipe, kept: Kept | str) -> str:
-    """Where the tokens come from; empty as long as it is not known what the filter keeps."""
+def text_tokens(recipe: SplitRecipe, kept: Kept | str) -> float | None:
+    """Tokens of text that are read for the recipe; None as long as it is not known what the filter keeps."""
     fresh = recipe.tokens / recipe.buffer_passes
     if not filters(recipe):
-        read = f"text: {short(fresh)} tokens are read"
-    elif recipe.granularity == "mixed":
-        read = f"text: about {short(fresh * (1 - recipe.mixed_share))} tokens are read"
-    elif isinstance(kept, str) or not (share := _kept_share(recipe, kept)):
+        return fresh
+    if recipe.granularity == "mixed":
+        return fresh * (1 - recipe.mixed_share)
+    share = 0.0 if isinstance(kept, str) else _kept_share(recipe, kept)
+    return fresh / share if share else None
+
+
+def text_line(recipe: SplitRecipe, kept: Kept | str) -> str:
+    """Where the tokens come from; empty as long as that is not known."""
+    if (text := text_tokens(recipe, kept)) is None:
         return ""
-    else:
-        read = f"text: {short(fresh / share)} tokens are read, {short(fresh)} of them kept"
+    about = "about " if recipe.data == "filtered" and recipe.granularity == "mixed" else ""
+    read = f"text: {about}{short(text)} tokens are read"
+    if filters(recipe) and not about:
+        read += f", {short(recipe.tokens / recipe.buffer_passes)} of them kept"
     return f"{read}, each trained on {recipe.buffer_passes} times" if recipe.buffer_passes > 1 else read
 
 
-def time_line(recipe: SplitRecipe, pace: Pace) -> str:
-    """How long it will take by an earlier run: a guess where that had another width."""
-    took = duration(pace.seconds(recipe.tokens, recipe.d_sae))
-    if pace.d_sae == recipe.d_sae:
-        return f"time: about {took}, by the last run with {pace.d_sae:,} features"
-    return f"time: ~{took}, a guess by a run with {pace.d_sae:,} features"
+def time_line(recipe: SplitRecipe, known: Pace | Trial | None, kept: Kept | str) -> str:
+    """How long it will take: by an earlier run, a guess where that had another width; else a guess by a few
+    steps tried out. Empty where nothing is known."""
+    if isinstance(known, Pace):
+        took = duration(known.seconds(recipe.tokens, recipe.d_sae))
+        if known.d_sae == recipe.d_sae:
+            return f"time: about {took}, by the last run with {known.d_sae:,} features"
+        return f"time: ~{took}, a guess by a run with {known.d_sae:,} features"
+    text = text_tokens(recipe, kept)
+    if known is None or text is None:
+        return ""
+    took = duration(known.seconds(recipe.tokens, text, recipe.l1_warmup))
+    return f"time: ~{took}, a guess by a few steps tried here; the first run will tell"
 
 
 def kept_line(recipe: Recipe, kept: Kept | str, threshold: float) -> str:
