@@ -132,6 +132,11 @@ class Session:
         info = self.encoders.get(sae)
         return Path(info.title).name if info else sae
 
+    def kind(self, sae: str) -> str:
+        """What an encoder is to the narrow one, in a word."""
+        info = self.encoders.get(sae)
+        return NARROW if sae == NARROW else "graft" if info and info.kind == "graft" else "wide"
+
     def place(self, sae: str) -> str | None:
         """What an encoder is called where marks are kept: ``narrow``, its run's id or its path; None for a
         graft that is no run (yet), of which nothing outlives the engine."""
@@ -310,9 +315,9 @@ class Session:
         """A few steps of a split tried out: what it would cost here."""
         return await self._ask("trial", recipe=recipe.to_dict())
 
-    async def find(self, sae: str, text: str, by: str | None = None) -> Findings:
+    async def find(self, sae: str, text: str) -> Findings:
         """Features of an encoder that fire on ``text`` or boost it."""
-        return await self._ask_of(sae, "find", text=text, by=by)
+        return await self._ask_of(sae, "find", text=text)
 
     async def firings(
         self, selected: Selected, start: int, count: int, before: int, after: int, on_progress: Progress

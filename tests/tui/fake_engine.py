@@ -225,12 +225,13 @@ class FakeEngine:
         return Trial(1e-6, 1e-8 * recipe["d_sae"], 1e-9 * recipe["d_sae"])
 
     def _find(self, text: str, sae: str, by: str | None = None) -> Findings:
-        """``-`` is what 240 fires on and 31 boosts; nothing else is known."""
+        """``-`` is what 240 fires on and 31 boosts, ``lap`` what 31 boosts; nothing else is known."""
         hits = [
             Found(240, "token", True, 0.012, 9.0, ["-", " -"], 61, 64),
             Found(31, "boosted", True, 0.004, 3.5, [" -"], rank=2, logit=1.25),
         ]
-        found = [hit for hit in hits if text == "-" and by in (None, hit.by)]
+        known = {"-": hits, "lap": hits[1:]}.get(text, [])
+        found = [hit for hit in known if by in (None, hit.by)]
         return Findings(sae, text, found, "", True)
 
     def _firings(self, sae: str, feature: int, start: int, count: int, before: int, after: int) -> Firings:

@@ -53,12 +53,14 @@ async def test_by_token_and_by_boosted_word() -> None:
             (240, "fires on - ·-: 61 of 64 top tokens"),
             (31, "boosts ·-: 2nd, +1.25"),
         ]
+        assert it.line("#kinds").split() == ["[all", "2]", "fires", "on", "1", "boosts", "1", "notes", "0"]
         await it.press("tab", "tab")
-        assert "[boosts]" in it.line("#kinds")
+        assert "[boosts 1]" in it.line("#kinds")
         assert [feature for feature, _ in await typed(it, "-")] == [31]
         await it.press("shift+tab")
         assert [feature for feature, _ in await typed(it, "-")] == [240]
         await it.press("shift+tab")
+        assert len([op for op, _ in it.engine.asked if op == "find"]) == 1, "once for all kinds"
         await typed(it, "-")
         await it.press("down", "enter")
         assert it.screen.selected == Selected(NARROW, 31)
@@ -74,6 +76,16 @@ async def test_what_is_not_there_is_said() -> None:
         assert "SIGKILL" in it.line(".message")
         await it.press("enter")
         assert it.screen.selected == Selected(NARROW, 7)
+
+
+async def test_what_one_kind_has_not_is_said_with_what_the_others_have() -> None:
+    async with bench() as it:
+        await it.press("slash", "tab")
+        assert await typed(it, "lap") == []
+        assert it.line(".message") == "'lap' is no feature's top token"
+        assert " boosts 1 " in it.line("#kinds") and "[fires on 0]" in it.line("#kinds")
+        await it.press("tab")
+        assert [feature for feature, _ in shown(it)] == [31] and not it.line(".message")
 
 
 async def test_what_is_asked_while_the_engine_loads_is_answered_when_it_has_loaded() -> None:

@@ -304,6 +304,21 @@ async def test_features_are_gone_through_before_the_engine_is_open(known_from: s
         assert asked["feature"] == it.screen.selected.feature  # what was passed by is not asked for
 
 
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (120, 40)])
+async def test_neighbours_of_another_sae_are_told_apart_at_every_size(size: tuple[int, int]) -> None:
+    async with bench(size=size) as it:
+        await it.press("3")
+        wide = await it.app.session.open_run("1122-1403-f0-k7q")
+        it.screen.select(Selected(wide.name, 166))
+        await it.settle()
+        lines = [line.split() for line in screen_text(it.app).splitlines()]
+        assert any("167" in line and "narrow" in line for line in lines)
+        assert any("167" in line and "narrow" not in line for line in lines)
+        it.screen.select(Selected(NARROW, 166))
+        await it.settle()
+        assert "167 wide" in screen_text(it.app)
+
+
 # -- help, palette, keys
 
 

@@ -35,8 +35,9 @@ class LensPane(Pane):
             yield logit_table("suppressed")
             yield PaneTable(
                 [
-                    Column("near", self._which, 6, grow=True),
-                    Column("cos", lambda row: f"{row.cosine:.2f}", 5, right=True),
+                    Column("near", self._which, 10, grow=True),
+                    Column("of", lambda row: self.session.title(row.sae), 16, drop=1),
+                    Column("cos", lambda row: f"{row.cosine:.2f}", 4, right=True),
                 ],
                 key=lambda row: (row.sae, row.feature),
                 empty="",
@@ -44,9 +45,9 @@ class LensPane(Pane):
             )
 
     def _which(self, neighbour: Neighbour) -> str:
-        """The feature's number, with its SAE where that is another one."""
+        """The feature's number, with the kind of its SAE where that is another one: a word that fits."""
         own = self.selected is not None and neighbour.sae == self.selected.sae
-        return f"{neighbour.feature}" if own else f"{neighbour.feature} {self.session.title(neighbour.sae)}"
+        return f"{neighbour.feature}" if own else f"{neighbour.feature} {self.session.kind(neighbour.sae)}"
 
     @property
     def main(self) -> Widget:

@@ -36,6 +36,10 @@ KINDS: tuple[tuple[str | None, str], ...] = (
     (None, "all"), ("token", "fires on"), ("boosted", "boosts"), ("note", "notes"),
 )  # fmt: skip
 """What is looked for: the engine's word for it, and a person's."""
+FOUND_BY: dict[str | None, tuple[str, ...]] = {
+    None: ("token", "boosted"), "token": ("token",), "boosted": ("boosted",), "note": (),
+}  # fmt: skip
+"""What the index finds of each kind; numbers and notes are known here."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,11 @@ class FindScreen(ModalScreen[Selected | Mark | None]):
         self._sizes = {current.sae: 0, **session.sizes}
         self._kind = 0
         self._timer: Timer | None = None
-        self._refused = False
-        """Whether the engine did not answer what was asked last."""
+        self._text = ""
+        self._findings: Findings | None = None
+        """What the index knows of the text, once it has answered."""
+        self._refused = ""
+        """Why it did not answer."""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog", id="find") as body:
@@ -109,7 +116,7 @@ class FindScreen(ModalScreen[Selected | Mark | None]):
         """What was asked before the engine was ready is asked again once it is."""
         if self._refused and self._session.opened is not None and self.is_running:
             self._sizes = {**self._sizes, **self._session.sizes}
-            self._look()
+            self._look(again=True)
 
     def _placeholder(self) -> str:
         others = [name for name in self._sizes if name != self._current.sae]
@@ -128,7 +135,7 @@ class FindScreen(ModalScreen[Selected | Mark | None]):
 
     def action_kind(self, by: int) -> None:
         self._kind = (self._kind + by) % len(KINDS)
-        self._look()
+        self._show()
 
     def on_input_changed(self) -> None:
         self._look()
@@ -143,41 +150,68 @@ class FindScreen(ModalScreen[Selected | Mark | None]):
 
     # -- looking
 
-    def _look(self) -> None:
-        """Lists what is known here, and asks the index when no key has come for a moment."""
-        text, kind = self.query_one("#wanted", Input).value.strip(), KINDS[self._kind][0]
-        said = "  ".join(f"[{name}]" if i == self._kind else f" {name} " for i, (_, name) in enumerate(KINDS))
-        self.query_one("#kinds", Static).update(said)
-        if self._timer is not None:
-            self._timer.stop()
-        self.workers.cancel_group(self, "find")
-        message, lines = "", list[Line]()
+    def _look(self, again: bool = False) -> None:
+        """Lists what is known here, and asks the index about a new text (or ``again``) once no key has come
+        for a moment: about all kinds at once, as every kind says how many there are of it."""
+        text = self.query_one("#wanted", Input).value.strip()
+        if text != self._text or again:
+            self._text, self._findings, self._refused = text, None, ""
+            if self._timer is not None:
+                self._timer.stop()
+            self.workers.cancel_group(self, "find")
+            if text:
+                self._timer = self.set_timer(AFTER_KEY_S, lambda: self._ask(text))
+        self._show()
+
+    def _ask(self, text: str) -> None:
+        async def ask() -> None:
+            try:
+                self._findings = await self._session.find(self._current.sae, text)
+            except UserError as error:
+                self._refused = str(error)
+            self._show(keep=True)
+
+        self.run_worker(ask(), group="find", exclusive=True)
+
+    def _lines(self, kind: str | None) -> tuple[list[Line], str]:
+        """Those of a kind, and what is wrong with the text, if anything is."""
+        text, lines, wrong = self._text, list[Line](), ""
         if kind is None and text:
             try:
                 lines = [Line(self._numbered(text), "by its number")]
             except ValueError as error:
-                message = str(error)
+                wrong = str(error)
         if kind in (None, "note"):
             lines += self._noted(text)
         if kind is None and not text:
             lines += [Line(place, "visited") for place in self._recent]
-        self._show(lines, message)
-        if text and kind != "note":
-            self._timer = self.set_timer(AFTER_KEY_S, lambda: self._ask(text, kind, lines, message))
+        if self._findings is not None:
+            lines += [self._line(one) for one in self._findings.found if one.by in FOUND_BY[kind]]
+        return list({line.key: line for line in lines}.values()), wrong
 
-    def _ask(self, text: str, kind: str | None, before: list[Line], message: str) -> None:
-        async def ask() -> None:
-            try:
-                found = await self._session.find(self._current.sae, text, kind)
-            except UserError as error:
-                self._refused = True
-                self._show(before, str(error), error=True)
-                return
-            self._refused = False
-            lines = [self._line(one) for one in found.found if one.by != "number"]
-            self._show([*before, *lines], message or ("" if lines or before else _nothing(found)), keep=True)
+    def _show(self, keep: bool = False) -> None:
+        """``keep``: the cursor stays on its line; else it goes to the first one."""
+        kind = KINDS[self._kind][0]
+        lines, wrong = self._lines(kind)
+        message = wrong or ("" if kind == "note" else self._refused)
+        if not message and self._findings is not None and kind != "note":
+            message = self._findings.note if lines else _nothing(self._findings, kind)
+        said = self.query_one(".message", Static)
+        said.update(message)
+        said.set_class(bool(self._refused), "-error")
+        said.display = bool(message)
+        self.query_one("#kinds", Static).update("  ".join(map(self._tab, range(len(KINDS)))))
+        table = self.query_one(PaneTable)
+        table.fill(lines)
+        if lines and not keep:
+            table.select_key(lines[0].key)
 
-        self.run_worker(ask(), group="find", exclusive=True)
+    def _tab(self, at: int) -> str:
+        """What is looked for, with how many there are once that is known."""
+        kind, name = KINDS[at]
+        asked = self._findings is not None or kind == "note"
+        label = f"{name} {len(self._lines(kind)[0])}" if self._text and asked else name
+        return f"[{label}]" if at == self._kind else f" {label} "
 
     def _numbered(self, text: str) -> Selected:
         """``240`` is of the SAE in view, ``wide 17`` names another. ValueError with what is wrong, which is
@@ -209,18 +243,6 @@ class FindScreen(ModalScreen[Selected | Mark | None]):
         star = self._marks.of(self._session.place(at.sae) or "", at.feature).bookmarked
         return Line(at, why(found), star, found.density, found.max_activation)
 
-    def _show(self, lines: list[Line], message: str, error: bool = False, keep: bool = False) -> None:
-        """``keep``: the cursor stays on its line; else it goes to the first one."""
-        said = self.query_one(".message", Static)
-        said.update(message)
-        said.set_class(error, "-error")
-        said.display = bool(message)
-        table = self.query_one(PaneTable)
-        unique = list({line.key: line for line in lines}.values())
-        table.fill(unique)
-        if unique and not keep:
-            table.select_key(unique[0].key)
-
     def _why(self, line: Line) -> str:
         at = line.at
         if isinstance(at, Mark):
@@ -238,6 +260,11 @@ def _number(value: float | None, text: Callable[[Any], str]) -> str:
     return "" if value is None else text(value)
 
 
-def _nothing(found: Findings) -> str:
-    nothing = f"{found.query!r} is no feature's top token, nor among the 20 tokens that it boosts most"
+def _nothing(found: Findings, kind: str | None) -> str:
+    none = {
+        "token": "no feature's top token",
+        "boosted": "not among the 20 tokens that any feature boosts most",
+        None: "no feature's top token, nor among the 20 tokens that it boosts most",
+    }
+    nothing = f"{found.query!r} is {none[kind]}"
     return f"{nothing} · {found.note}" if found.note else nothing
