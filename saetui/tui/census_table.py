@@ -30,7 +30,7 @@ def census_columns() -> list[Column[Line]]:
         Column("token", found(lambda f: f"{f.by_token:.2f}"), 5, _measured(lambda f: f.by_token), right=True),
         Column("k", found(lambda f: str(f.children)), 2, _measured(lambda f: f.children), right=True),
         Column("gain", found(lambda f: f"{f.gain:.0%}"), 5, _measured(lambda f: f.gain), right=True),
-        Column("density", _density, 8, lambda line: _either(line).density, right=True, drop=1),
+        Column("hot", _hot, 7, lambda line: _either(line).density, right=True, drop=1),
         Column("hold", found(lambda f: str(f.holding)), 4, _measured(lambda f: f.holding),
                right=True, drop=3),
         Column("effective", found(lambda f: f"{f.effective:.1f}"), 9, _measured(lambda f: f.effective),
@@ -59,7 +59,7 @@ def rank_columns() -> list[Column[Line]]:
         Column("fires on", fires_on, 10, number(lambda e: e.commonest), grow=True),
         Column("unexplained", evidence(lambda e: f"{e.unexplained:.0%}"), 11,
                number(lambda e: e.unexplained), right=True, drop=2),
-        Column("density", _density, 8, lambda line: _either(line).density, right=True, drop=1),
+        Column("hot", _hot, 7, lambda line: _either(line).density, right=True, drop=1),
         Column("nearest", evidence(lambda e: f"{e.nearest} at {e.nearest_cosine:.2f}"), 12,
                number(lambda e: (e.nearest_cosine,)), right=True, drop=3),
         Column("bimodality", evidence(lambda e: f"{e.bimodality:.2f}"), 10,
@@ -81,9 +81,11 @@ def reasons(line: Line) -> str:
         ]
     else:
         parts.append("too rare to be ranked")
+    if known := _either(line):
+        parts.append(f"hot: above {known.threshold:.2g}")
     if found and found.children:
         explained = ", ".join(f"{share:.0%}" for share in found.explained)
-        parts.append(f"explained with more and more children: {explained}")
+        parts.append(f"explained by more children: {explained}")
     return " · ".join(parts)
 
 
@@ -131,7 +133,7 @@ def _either(line: Line) -> Any:
     return line.found or line.evidence
 
 
-def _density(line: Line) -> str:
+def _hot(line: Line) -> str:
     return percent(_either(line).density, 3)
 
 
