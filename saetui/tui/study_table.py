@@ -64,6 +64,11 @@ def same_for_all(rows: Sequence[CellRow]) -> dict[str, str]:
     return {name: next(iter(found)) for name, found in values.items() if len(found) == 1}
 
 
+def clock_name(rows: Sequence[CellRow]) -> str:
+    """Of the time that is told (``Cost.clock``): of the runs' processes, but on a GPU that which passed."""
+    return "wall" if any(row.result.cost and row.result.cost.gpu for row in rows) else "CPU"
+
+
 def cell_columns(rows: Sequence[CellRow], marks: Marks, symbols: Symbols) -> list[Column[CellRow]]:
     """Of a study with these cells; on a narrow screen the least needed columns go first."""
     fixed = same_for_all(rows)
@@ -109,7 +114,7 @@ def cell_columns(rows: Sequence[CellRow], marks: Marks, symbols: Symbols) -> lis
         number("FVU", lambda result: result.fvu, "{:.3f}".format, 5),
         number("L0", lambda result: result.l0, "{:.1f}".format, 6),
         number("tokens", cost("tokens"), si, 6),
-        number("time", cost("busy_s"), duration, 6),
+        number(clock_name(rows), cost("busy_s"), duration, 6),
         *([number("children", lambda result: result.found and result.found.children, "{:.0f}".format, 4),
            number("effective", lambda result: result.found and result.found.effective, "{:.2f}".format, 5)]
           if any(row.result.found for row in rows) else []),
@@ -122,8 +127,8 @@ def cell_columns(rows: Sequence[CellRow], marks: Marks, symbols: Symbols) -> lis
     ]  # fmt: skip
 
 
-def seed_columns(rows: Sequence[RowResult]) -> list[Column[RowResult]]:
-    """A recipe over its seeds: medians, with the smallest and the largest."""
+def seed_columns(rows: Sequence[RowResult], clock: str) -> list[Column[RowResult]]:
+    """A recipe over its seeds: medians, with the smallest and the largest. ``clock``: ``clock_name``."""
     several = len({row.target for row in rows}) > 1
     width = min(34, max((len(row.row) for row in rows), default=6))
 
@@ -155,7 +160,7 @@ def seed_columns(rows: Sequence[RowResult]) -> list[Column[RowResult]]:
         spread("FVU", lambda row: row.fvu, "{:.3f}".format, 4),
         spread("L0", lambda row: row.l0, "{:.1f}".format, 5),
         spread("tokens", lambda row: row.tokens, si, 6),
-        spread("time", lambda row: row.busy_s, duration, 2),
+        spread(clock, lambda row: row.busy_s, duration, 2),
         spread("CE rec.", lambda row: row.ce_recovered, lambda v: percent(v, 3), 7),
         spread("dead", lambda row: row.dead, lambda v: percent(v, 2), 8),
     ]  # fmt: skip

@@ -25,7 +25,7 @@ from saetui.tui.screens.log import LogScreen
 from saetui.tui.screens.of_study import OfStudyScreen
 from saetui.tui.screens.polling import INTERVAL_S, PollingScreen
 from saetui.tui.shell_words import command
-from saetui.tui.study_table import CellRow, cell_columns, cell_rows, same_for_all, seed_columns
+from saetui.tui.study_table import CellRow, cell_columns, cell_rows, clock_name, same_for_all, seed_columns
 from saetui.tui.study_watch import SeenReport, SeenStudies, SeenStudy
 from saetui.tui.widgets.canvas import Symbols
 from saetui.tui.widgets.confirm import Confirm
@@ -82,12 +82,13 @@ class StudyScreen(OfStudyScreen):
         rows = cell_rows(seen.status, seen.report)
         seeds = self.query_one("#seeds", Table)
         fixed = same_for_all(rows)
-        shape = (fixed, [list(row.result.f1) for row in rows], [row.result.cell for row in rows])
+        clock = clock_name(rows)
+        shape = (fixed, clock, [list(row.result.f1) for row in rows], [row.result.cell for row in rows])
         with self.app.batch_update():
             if self._shape != shape:
                 self._shape = shape
                 self.cells.set_columns(cell_columns(rows, self.marks, self.symbols))
-            seeds.set_columns(seed_columns(seen.report.rows))
+            seeds.set_columns(seed_columns(seen.report.rows, clock))
             self.say("#study-title", title(seen))
             self.say("#study-common", line := common(fixed))
             self.query_one("#study-common").display = bool(line)
