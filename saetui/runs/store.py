@@ -20,7 +20,7 @@ import socket
 import sys
 import time
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,7 +74,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Run:
-    """A run, by its folder; everything about it is read from there when asked for."""
+    """A run, by its folder; what it holds is read when asked for; the manifest, which never changes, once."""
 
     folder: Path
 
@@ -118,7 +118,7 @@ class Run:
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
-    @property
+    @cached_property
     def manifest(self) -> Manifest:
         """UserError where it is missing or damaged."""
         path = self.folder / "manifest.json"
@@ -292,7 +292,10 @@ def remove_run(run: Run) -> None:
     try:
         # Held until it is gone: who would resume it at this moment finds the lock taken, and then no run.
         if run.alive() or (fd := lock.take(run.lock_path)) is None:
-            raise UserError(f"{run.id} is {run.state()}: `saetui stop {run.id}` first")
+            state = run.state()
+            if state in LIVE:
+                raise UserError(f"{run.id} is {state}: `saetui stop {run.id}` first")
+            raise UserError(f"another process works on {run.id}: try again when it has ended")
         try:
             # Out of the list in one step: half a run must never be seen.
             run.folder.rename(doomed := run.root / f"{_DOOMED}{run.id}")

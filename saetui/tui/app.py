@@ -16,7 +16,7 @@ from saetui import settings
 from saetui.errors import UsageError, UserError
 from saetui.feature_marks import FeatureMarks
 from saetui.setup import Setup
-from saetui.tui import collector, keymap
+from saetui.tui import collector, disk, keymap
 from saetui.tui.actions import ACTIONS, bindings
 from saetui.tui.ascii import AsciiFilter
 from saetui.tui.marks import Marks
@@ -68,7 +68,7 @@ class Workbench(App[None]):
         self._resting: Timer | None = None
         self._changes = 0
         """Of the runs, as last told."""
-        self._poller = Poller(self._look, lambda _: self.call_later(self._runs_changed), POLL_S)
+        self._poller = Poller(self._look, lambda marks: self.call_later(self._runs_changed, marks), POLL_S)
 
     def get_default_screen(self) -> Screen[None]:
         return self.feature_screen
@@ -89,6 +89,7 @@ class Workbench(App[None]):
     async def on_unmount(self) -> None:
         self._poller.close()
         await self.session.close()
+        await asyncio.to_thread(disk.flush)
 
     async def on_event(self, event: events.Event) -> None:
         if self._resting is not None and isinstance(event, events.Key):
@@ -107,18 +108,19 @@ class Workbench(App[None]):
             self.notify(f"no theme {name!r}: the palette (ctrl+p) lists them", severity="warning")
 
     def _look(self) -> bool | None:
-        """In the poller's thread: whether there is anything new (None: nothing)."""
+        """In the poller's thread. None: nothing is new; else whether marks are."""
         try:
-            marks = self.feature_marks.stale()
+            marks = self.feature_marks.stale() and self.feature_marks.refresh()
             before, self._changes = self._changes, self.watch_runs.poll()
-            return marks or self._changes != before or None
+            return marks if marks or self._changes != before else None
         except OSError:  # a file system that is away for a moment; the next look may find it back
             return None
 
-    def _runs_changed(self) -> None:
+    def _runs_changed(self, marks: bool = False) -> None:
         self._tell_ends()
         self.feature_screen.runs_changed()
-        self.feature_screen.marks_changed()
+        if marks:
+            self.feature_screen.marks_changed()
 
     def _tell_ends(self) -> None:
         """One notice for every run that ended since the last look; a graft's end is seen in its pane."""
@@ -207,18 +209,20 @@ class Workbench(App[None]):
 
     def on_judge_requested(self, message: JudgeRequested) -> None:
         """Judges the run and lets the person confirm or overrule."""
-        run = message.run
+        self.run_worker(self._review_one(message.run), group="review", exclusive=True)
+
+    async def _review_one(self, run: Run) -> None:
         try:
-            status = run.state()
+            status = await asyncio.to_thread(run.state)
             if status != "finished":
                 raise UserError(f"{run.id} is {status}: it can be judged when it has finished")
-            self._review([run])
-        except UserError as error:
+            await self._review([run])
+        except (UserError, OSError) as error:
             self.notify(str(error), severity="warning")
 
     def action_review_all(self) -> None:
         """The finished runs of this model and SAE that have questions open, the oldest first."""
-        self.run_worker(self._review_all(), group="review-all", exclusive=True)
+        self.run_worker(self._review_all(), group="review", exclusive=True)
 
     async def _review_all(self) -> None:
         from saetui.split.judging.review import is_open
@@ -232,7 +236,7 @@ class Workbench(App[None]):
         try:
             queue = await asyncio.to_thread(waiting)
             if queue:
-                self._review(queue)
+                await self._review(queue)
             elif runs:
                 self.notify("no finished run of this model and SAE has questions open")
             else:
@@ -240,19 +244,15 @@ class Workbench(App[None]):
         except (UserError, OSError) as error:
             self.notify(str(error), severity="warning")
 
-    def _review(self, runs: list[Run]) -> None:
+    async def _review(self, runs: list[Run]) -> None:
         """UserError where a run has no manifest that can be read."""
         from saetui.tui.screens.review import ReviewScreen, Subject
 
-        subjects = [
-            Subject(
-                run.id,
-                run.folder,
-                f"{run.manifest.kind} {run.id} of feature {run.manifest.recipe['target']}",
-                partial(self._judge, run),
-            )
-            for run in runs
-        ]
+        def subject(run: Run) -> Subject:
+            title = f"{run.manifest.kind} {run.id} of feature {run.manifest.recipe['target']}"
+            return Subject(run.id, run.folder, title, partial(self._judge, run))
+
+        subjects = await asyncio.to_thread(lambda: [subject(run) for run in runs])
         self.push_screen(ReviewScreen(subjects))
 
     async def _judge(self, run: Run, say: Callable[[str], None]) -> None:
@@ -271,7 +271,7 @@ class Workbench(App[None]):
         def progress(message: dict[str, object]) -> None:
             say(underway.line(message))
 
-        store_judgement(run.folder, await self.session.judge(run.id, progress))
+        await disk.write(store_judgement, run.folder, await self.session.judge(run.id, progress))
 
     # -- export
 
@@ -302,7 +302,7 @@ class Workbench(App[None]):
                 text = exporting.records_text(chosen.widget, chosen.form)
             else:
                 text = exporting.screen_svg(self) if chosen.form == "svg" else exporting.screen_text(screen)
-            path = exporting.write_new(stem, chosen.form, text)
+            path = await disk.write(exporting.write_new, stem, chosen.form, text)
             # Its name first: however long the folder is, that is read.
             where = exporting.short_path(path.parent)
             copied = await copy(self, str(path))

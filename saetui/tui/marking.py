@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ from textual.screen import Screen
 
 from saetui.errors import UsageError
 from saetui.feature_marks import FeatureMarks, Mark, check_exists
+from saetui.tui import disk
 from saetui.tui.selection import Selected
 from saetui.tui.session import Session
 
@@ -34,10 +34,6 @@ class Marking:
         selected = self._selected()
         return self._marks.of(self._session.place(selected.sae) or "", selected.feature)
 
-    def changed(self) -> bool:
-        """Takes in what another workbench wrote; whether there was anything."""
-        return self._marks.refresh()
-
     async def bookmark(self) -> None:
         """Sets it, or takes it away."""
         on = not self.mark.bookmarked
@@ -57,7 +53,6 @@ class Marking:
         self._screen.app.push_screen(LineInput(title, self.mark.note), keep)
 
     async def _keep(self, write: Callable[[str, int], None]) -> None:
-        """In a thread, as it waits for the disk; the next key waits for it, and nothing else does."""
         selected = self._selected()
         if (place := self._session.place(selected.sae)) is None:
             self._say("this graft is no run yet, so that nothing can be kept of it", "warning")
@@ -65,7 +60,7 @@ class Marking:
         try:
             if (size := self._session.size(selected.sae)) is not None:
                 check_exists(selected.feature, size, self._session.title(selected.sae))
-            await asyncio.to_thread(write, place, selected.feature)
+            await disk.write(write, place, selected.feature)
         except UsageError as error:
             self._say(str(error), "warning")
         except OSError as error:

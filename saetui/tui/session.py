@@ -154,7 +154,7 @@ class Session:
         for name in (NARROW, *self.encoders):
             if self.place(name) == place:
                 return name
-        path = any(sep in place for sep in "/\\") or Path(place).exists()
+        path = any(sep in place for sep in "/\\") or await asyncio.to_thread(Path(place).exists)
         return (await (self.open_sae(Path(place)) if path else self.open_run(place))).name
 
     def split_recipe(self, target: int) -> SplitRecipe:

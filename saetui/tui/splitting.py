@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from textual.screen import Screen
@@ -80,7 +80,7 @@ class Splitting:
             else:
                 self._screen.run_worker(self._launch(recipe), group="launch", exclusive=True)
 
-        pace = cache(partial(self._watch.pace, self._session.made))  # the form asks at every key
+        pace = partial(self._watch.pace, self._session.made)
         self._screen.app.push_screen(LaunchScreen(self._session, *recipes, pace), filled_in)
 
     async def _launch(self, recipe: SplitRecipe) -> None:

@@ -1,18 +1,19 @@
 """What the workbench remembers from one session to the next.
 
-It is written whenever it changes, not on the way out: a terminal that is closed kills the workbench
-with SIGHUP, and no handler of ours runs then.
+It is written whenever it changes, not on the way out: a workbench may be killed.
 """
 
 import contextlib
 import json
 import os
+from collections import deque
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from saetui import settings
 from saetui.setup import Setup
+from saetui.tui.disk import write_later
 
 
 @dataclass
@@ -41,6 +42,8 @@ class StateFile:
         self.path = path or settings.state_root() / "workbench.json"
         self._key = " ".join(filter(None, (setup.model, setup.hook_name, setup.sae)))
         self._saved = ""
+        self._newest: deque[State] = deque(maxlen=1)
+        """What is to be written, until it is."""
 
     def load(self) -> State:
         """The last state, or a fresh one; a file that cannot be read is as good as none."""
@@ -51,6 +54,16 @@ class StateFile:
         except (OSError, ValueError, KeyError, TypeError):
             return State()
         return state
+
+    def save_later(self, state: State) -> None:
+        """Without waiting for the disk; of several states that it has not come to only the last is written.
+        Where it takes none, nothing is remembered, and nobody is bothered with it."""
+        self._newest.append(state)
+        write_later(self._save_newest)
+
+    def _save_newest(self) -> None:
+        with contextlib.suppress(IndexError, OSError):
+            self.save(self._newest.pop())
 
     def save(self, state: State) -> None:
         """Replaces the file atomically. OSError when it cannot be written."""

@@ -9,6 +9,7 @@ from codecs import getincrementaldecoder
 from functools import partial
 
 from saetui.errors import UsageError
+from saetui.tui import disk
 
 
 def prepare_terminal(interactive: bool) -> None:
@@ -50,13 +51,22 @@ def end_with_the_terminal(file: int) -> None:
 
     Mostly the kernel's SIGHUP does. It does not reach a process that ignores it (``nohup``) or that the
     terminal does not control, and Textual's input thread would read "end of file" for ever, with a core all
-    to itself. Runs are processes of their own, and what is remembered is saved when it changes.
+    to itself. Runs are processes of their own; what is being written is written to its end.
     """
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _hang_up)
     poll = select.poll()
     poll.register(file, 0)  # a hang-up is told unasked, and nothing else wakes the thread
 
     def wait() -> None:
         if any(event & select.POLLHUP for _, event in poll.poll()):
+            disk.flush()
             os._exit(128 + signal.SIGHUP)
 
     threading.Thread(target=wait, name="hang-up", daemon=True).start()
+
+
+def _hang_up(number: int, _: object) -> None:
+    disk.flush()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)

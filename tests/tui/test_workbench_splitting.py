@@ -289,10 +289,11 @@ async def test_the_run_pane_reads_files_in_a_thread_of_its_own_and_says_what_it_
         await it.press("5")
         await it.wait_for(lambda: "feature 0" in screen_text(it.app))
         assert set(looked) == {"poller"}
-        (run.folder / "manifest.json").write_text("{")
+        run.events_path.unlink()
+        run.events_path.mkdir()
         it.screen.run_pane.freshen()
         await it.wait_for(lambda: it.screen.run_pane._message.display)
-        assert "manifest" in str(it.screen.run_pane._message.content)
+        assert "events.jsonl" in str(it.screen.run_pane._message.content)
 
 
 async def test_the_run_pane_goes_on_to_the_newest_run_where_its_own_is_deleted() -> None:

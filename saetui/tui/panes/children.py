@@ -197,13 +197,16 @@ class ChildrenPane(Pane):
             self.notify("no children are shown yet: g grafts this feature")
             return
 
+        run = self.run
+
         async def read(say: Callable[[str], None]) -> SplitReport:
+            if run and (report := await asyncio.to_thread(stored_report, run)):
+                return report
             underway = Underway("reading held-out text")
             return await self.session.report(source.name, target, lambda m: say(underway.line(m)))
 
-        report = stored_report(self.run) if self.run else None
         title = f"feature {target} in {source.run or source.title}"
-        self.app.push_screen(SplitReportScreen(title, report or read, self.headless()))
+        self.app.push_screen(SplitReportScreen(title, read, self.headless()))
 
     # -- grafting
 

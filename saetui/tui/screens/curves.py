@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -184,7 +185,10 @@ class CurvesScreen(PollingScreen[View]):
             self.look_now()
 
     def action_choose_runs(self) -> None:
-        runs = list_runs(self.root)
+        self.run_worker(self._choose_runs(), group="runs", exclusive=True)
+
+    async def _choose_runs(self) -> None:
+        runs = await asyncio.to_thread(list_runs, self.root)
         if not runs:
             self.notify("there are no runs yet")
             return

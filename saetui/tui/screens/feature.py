@@ -154,7 +154,7 @@ class FeatureScreen(Screen[None]):
 
     def marks_changed(self) -> None:
         """Called by the app when another workbench wrote a note or a bookmark."""
-        if self.is_running and self.marking.changed():
+        if self.is_running:
             self.show_bar()
 
     @property
@@ -361,9 +361,7 @@ class FeatureScreen(Screen[None]):
             hint.update(step)
 
     def remember(self, **values: Any) -> None:
-        """Changes the remembered state and writes it down at once (a hang-up leaves no time for it)."""
-        self.state = replace(self.state, **values)
-        try:
-            self._memory.save(self.state)
-        except OSError as error:
-            self.app.log.warning(f"state not saved: {error}")
+        """Changes the remembered state and has it written down."""
+        before, self.state = self.state, replace(self.state, **values)
+        if self.state != before:
+            self._memory.save_later(self.state)

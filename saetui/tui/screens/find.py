@@ -6,6 +6,7 @@ at once; what the index knows follows a moment after the last key.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -104,10 +105,15 @@ class FindScreen(ModalScreen[Selected | Mark | None]):
             )  # fmt: skip
 
     def on_mount(self) -> None:
-        self._marks.refresh()
         self.query_one(PaneTable).can_focus = False  # the keys are the input's; arrows reach the list from it
         self._session.listen(self._engine_changed)
         self._look()
+        self.run_worker(self._read_marks(), group="marks")
+
+    async def _read_marks(self) -> None:
+        """What another workbench has written a moment ago is found too."""
+        if await asyncio.to_thread(self._marks.refresh):
+            self._look()
 
     def on_unmount(self) -> None:
         self._session.forget(self._engine_changed)

@@ -186,6 +186,9 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         super().__init__()
         self._session = session
         self._pace = pace
+        self._paces: dict[int, Pace | None] = {}
+        """By features, once they are looked up; None: there is none."""
+        self._looked_up = set[int]()
         self._defaults = defaults
         self._survival = ""
         self._free: Free | None = None
@@ -258,6 +261,22 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         if self.is_running:
             self.summarise()
 
+    def _time_by(self, recipe: SplitRecipe) -> Pace | Trial | None:
+        """A run that has been, which is looked up in a thread; else a trial."""
+        d_sae = recipe.d_sae
+        if d_sae not in self._looked_up:
+            self._looked_up.add(d_sae)
+            self.run_worker(self._know_pace(d_sae), group="pace")
+        return (self._paces[d_sae] or self._trial_of(recipe)) if d_sae in self._paces else None
+
+    async def _know_pace(self, d_sae: int) -> None:
+        pace = None
+        with suppress(OSError):
+            pace = await asyncio.to_thread(self._pace, d_sae)
+        self._paces[d_sae] = pace
+        if self.is_running:
+            self.summarise()
+
     def _trial_of(self, recipe: SplitRecipe) -> Trial | None:
         """Where no run has been to go by: asked for once the typing rests, and said when it is there."""
         of = recipe.d_sae, recipe.batch_size, recipe.dtype, recipe.init
@@ -319,9 +338,7 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         if filters(recipe):
             self._ask_kept(recipe)
             lines.append(kept_line(recipe, self._kept, self._kept_above))
-        if isinstance(recipe, SplitRecipe) and (
-            time := time_line(recipe, self._pace(recipe.d_sae) or self._trial_of(recipe), self._kept)
-        ):
+        if isinstance(recipe, SplitRecipe) and (time := time_line(recipe, self._time_by(recipe), self._kept)):
             lines.append(time)
         if isinstance(recipe, SplitRecipe) and self._session.opened and self._free:
             lines.append(disk_line(recipe, self._session.opened.d_in, self._free))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import ClassVar
 
 from textual import events
@@ -135,7 +136,11 @@ class MonitorScreen(PollingScreen[View]):
 
     def action_overlay(self) -> None:
         """Of the runs that are marked, here or in the list of runs: a run has one colour everywhere."""
-        others = [run for run in list_runs(self.run.root) if run.id != self.run.id]
+        self.run_worker(self._overlay(), group="runs", exclusive=True)
+
+    async def _overlay(self) -> None:
+        runs = await asyncio.to_thread(list_runs, self.run.root)
+        others = [run for run in runs if run.id != self.run.id]
         if not others:
             self.notify("There is no other run to lay over this one.")
             return
@@ -167,7 +172,10 @@ class MonitorScreen(PollingScreen[View]):
 
     def action_other_run(self, by: int) -> None:
         """The run made before (-1) or after (+1) this one."""
-        runs = list_runs(self.run.root)[::-1]
+        self.run_worker(self._other_run(by), group="runs")
+
+    async def _other_run(self, by: int) -> None:
+        runs = (await asyncio.to_thread(list_runs, self.run.root))[::-1]
         ids = [run.id for run in runs]
         at = ids.index(self.run.id) + by if self.run.id in ids else 0
         if not 0 <= at < len(runs):

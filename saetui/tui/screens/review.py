@@ -21,6 +21,7 @@ from textual.widgets import Static
 from saetui.errors import UserError
 from saetui.split.judging.review import Answer, Review, read_review, store_answers
 from saetui.split.judging.verdict import CRITERIA, ChildVerdict, CriterionResult
+from saetui.tui import disk
 from saetui.tui.actions import bindings
 from saetui.tui.key_line import KeyLine
 from saetui.tui.screens.line_input import LineInput
@@ -50,11 +51,11 @@ class Subject:
         """The review as it is stored, judged first if need be. UserError where the judge cannot."""
         self.say = say
         async with self.judging:
-            review = read_review(self.folder)
+            review = await asyncio.to_thread(read_review, self.folder)
             if review.judgement is None:
                 say("judging …")
                 await self.judge(lambda line: self.say(line))
-                review = read_review(self.folder)
+                review = await asyncio.to_thread(read_review, self.folder)
         return review
 
 
@@ -240,10 +241,10 @@ class ReviewScreen(Screen[None]):
         )
 
     async def _store(self, answers: Sequence[Answer]) -> bool:
-        """Writes the answers down, and only then believes them. In a thread, as it waits for the disk: the
-        next key waits for it, and nothing else does."""
+        """Writes the answers down, and only then believes them: the next key waits for it, and nothing else
+        does."""
         try:
-            await asyncio.to_thread(store_answers, self.subject.folder, answers)
+            await disk.write(store_answers, self.subject.folder, answers)
         except (UserError, OSError) as error:
             self.notify(f"the answer was not stored: {error}", severity="error")
             return False

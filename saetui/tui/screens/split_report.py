@@ -45,8 +45,8 @@ class SplitReportScreen(Screen[None]):
     """
     BINDINGS = bindings("split report")
 
-    def __init__(self, title: str, report: SplitReport | ReadReport, twin: list[str]) -> None:
-        """``report``: itself, or who is to be asked for it; ``twin``: the commands that show the same in a
+    def __init__(self, title: str, report: ReadReport, twin: list[str]) -> None:
+        """``report``: who is to be asked for it; ``twin``: the commands that show the same in a
         shell."""
         super().__init__()
         self._title, self._report, self._twin = title, report, twin
@@ -72,10 +72,7 @@ class SplitReportScreen(Screen[None]):
 
         shown = self.query_one("#report-text", Static)
         try:
-            report = self._report
-            if callable(report):
-                report = await report(lambda line: shown.update(Text(line)))
-            self.text = report_text(report)
+            self.text = report_text(await self._report(lambda line: shown.update(Text(line))))
         except UserError as error:
             self.text = str(error)
         shown.update(_coloured(self.text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -30,6 +30,9 @@ from saetui.tui.study_watch import SeenReport, SeenStudies, SeenStudy
 from saetui.tui.widgets.canvas import Symbols
 from saetui.tui.widgets.confirm import Confirm
 from saetui.tui.widgets.table import Table
+
+if TYPE_CHECKING:
+    from saetui.split.finding.report import SplitReport
 
 
 class StudyScreen(OfStudyScreen):
@@ -131,16 +134,20 @@ class StudyScreen(OfStudyScreen):
         self._with_run(lambda run: self.post_message(JudgeRequested(run)))
 
     def action_report_cell(self) -> None:
-        self._with_run(self._open_report)
+        self._with_run(lambda run: self.run_worker(self._open_report(run), group="report", exclusive=True))
 
-    def _open_report(self, run: Run) -> None:
+    async def _open_report(self, run: Run) -> None:
         from saetui.tui.screens.split_report import SplitReportScreen, stored_report
 
         twin = command("judge", run.id, "--report")
-        if (report := stored_report(run)) is None:
+        if (report := await asyncio.to_thread(stored_report, run)) is None:
             self.notify(f"no split report is stored with it: {twin} makes one")
         else:
-            self.app.push_screen(SplitReportScreen(run.id, report, [twin]))
+
+            async def stored(_: object) -> SplitReport:
+                return report
+
+            self.app.push_screen(SplitReportScreen(run.id, stored, [twin]))
 
     def action_mark_cell(self) -> None:
         self._with_run(lambda run: self.cells.toggle(self.marks, run.id))
