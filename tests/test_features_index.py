@@ -1,7 +1,9 @@
 """The index over a corpus, against the same numbers computed the plain way over all tokens at once."""
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saetui.errors import UsageError
+from saetui.features import row_store
 from saetui.features.best import BestPerFeature, Entries
 from saetui.features.index import FeatureIndex
 from saetui.features.row_store import RowStore
@@ -271,6 +274,38 @@ def test_stores_used_longest_ago_go_first(tmp_path: Path, isolated_places: Path)
     (isolated_places / "settings.toml").write_text(f"cache_gb = {2 * 2.2 * size / 1e9:.9f}\n")
     folders.append(used(3))
     assert [folder.exists() for folder in folders] == [True, False, True, True]
+
+
+@pytest.mark.parametrize(
+    "opened_first", [False, True], ids=["before its lock is opened", "before it is held"]
+)
+def test_a_store_that_another_process_removes_as_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened_first: bool
+) -> None:
+    folder, lock = RowStore(TinyLM(), TinyRows(), tmp_path, writes=False).folder, row_store.try_locked
+    removals = [folder]
+
+    def interrupted(path: Path) -> BinaryIO | None:
+        early = lock(path) if opened_first else None
+        if removals:
+            shutil.rmtree(removals.pop())
+            return early if opened_first else lock(path)
+        return early or lock(path)
+
+    monkeypatch.setattr(row_store, "try_locked", interrupted)
+    store = RowStore(TinyLM(), TinyRows(), tmp_path)
+    store.read(0, 3)
+    store.close()
+    assert not removals and RowStore(TinyLM(), TinyRows(), tmp_path, writes=False).activation_rows == 3
+
+
+def test_what_is_read_without_the_lock_stays_when_the_store_is_removed(tmp_path: Path) -> None:
+    store = RowStore(TinyLM(), TinyRows(), tmp_path)
+    x = store.read(0, 3)
+    store.save()
+    other = RowStore(TinyLM(), TinyRows(), tmp_path)  # no lock: the first has it
+    shutil.rmtree(store.folder)
+    assert other.activation_rows == 3 and torch.equal(other.read(0, 3), x)
 
 
 def test_key_tells_models_and_rows_apart(tmp_path: Path):

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from saetui.errors import UserError
 from saetui.features.index import FeatureIndex
 from saetui.features.row_store import RowStore
 from saetui.settings import cache_root
 from saetui.split.activations.activation_cache import ActivationCache
 from saetui.split.activations.data import ShuffledActivations
 from saetui.split.activations.filtered import FilteredRows
-from saetui.split.activations.indexed import open_indexed
+from saetui.split.activations.indexed import check_fires, open_indexed
 from tests.split_support import recipe, shuffled, world
 from tests.tiny import TinyLM, TinyRows
 
@@ -98,6 +99,33 @@ def test_what_the_model_does_not_compute_is_not_used(index: FeatureIndex) -> Non
     assert "is not used" in said()[0]
     lm, rows, _ = world()
     assert open_indexed(lm, rows) is None
+
+
+def test_a_threshold_above_all_that_was_indexed_is_refused_before_anything_is_read(
+    index: FeatureIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm, rows, narrow = world()
+    store = RowStore(lm, rows, writes=False)
+    said: list[str] = []
+
+    def check(**changes: Any) -> list[str]:
+        said.clear()
+        check_fires(store, narrow, recipe(**changes), said.append)
+        return said
+
+    assert not check(threshold=1e6)  # nothing is indexed, nothing is known
+    index._step_rows = 50
+    index.build(250 * (rows.seq_len - 1))
+    assert not check() and not check(threshold=1e6, data="all")
+    strongest = float(index.highest()[recipe().target])
+    assert (
+        f"on the 2,750 tokens read of tiny rows (its strongest activation there: {strongest:.3g})"
+        in (check(threshold=1e6)[0])
+    )
+    assert not check(threshold=strongest)  # it is fp16 of what may have been larger
+    monkeypatch.setattr("saetui.split.activations.indexed.ENOUGH", 2_000)
+    with pytest.raises(UserError, match=r"never fires above 1e\+06 .*--threshold"):
+        check(threshold=1e6)
 
 
 def test_reading_takes_no_lock_and_makes_no_folder(index: FeatureIndex) -> None:

@@ -17,6 +17,8 @@ from saetui.commands import graft as graft_command
 from saetui.commands import split as split_command
 from saetui.commands.recipe_options import build_recipe
 from saetui.errors import UsageError, UserError
+from saetui.features.index import FeatureIndex
+from saetui.features.row_store import RowStore
 from saetui.loading import load_lm, load_sae, open_rows
 from saetui.runs.context import RunContext, RunPaused
 from saetui.runs.launcher import launch, resume
@@ -195,6 +197,21 @@ def test_a_split_run_leaves_metrics_and_an_sae(setup: Setup, isolated_places: Pa
 
 
 def test_a_run_on_which_the_filter_leaves_nothing_says_so(setup: Setup, isolated_places: Path) -> None:
+    run = create_run(runs_root(), "split", setup, recipe(threshold=1e6))
+    with RunContext(run) as context, pytest.raises(UserError, match=r"never fires above .*--threshold"):
+        wide.run(context)
+
+
+def test_what_the_index_knows_to_leave_nothing_is_refused_at_once(
+    setup: Setup, isolated_places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = load_lm(setup)
+    store = RowStore(lm, open_rows(setup, lm.tokenizer, "train"))
+    index = FeatureIndex(store, load_sae(setup))
+    index.build(10**9)
+    index.close()
+    store.close()
+    monkeypatch.setattr("saetui.split.training.wide.ShuffledActivations", None)  # nothing is read
     run = create_run(runs_root(), "split", setup, recipe(threshold=1e6))
     with RunContext(run) as context, pytest.raises(UserError, match=r"never fires above .*--threshold"):
         wide.run(context)

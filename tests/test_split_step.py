@@ -1,5 +1,6 @@
 """The hand-written step against autograd, in double precision and over several steps."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -212,6 +213,29 @@ def test_the_choice_stays_whatever_the_clock_says_later(
         assert settled_matmul(64, 32, 128).engine == "default"
     finally:
         torch.backends.mkldnn.matmul.fp32_precision = before  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(("here", "elsewhere"), [(True, True), (True, False), (False, True)])
+def test_of_several_processes_all_screen_or_none(here: bool, elsewhere: bool) -> None:
+    one = case("standard", "mean", "unit")
+    sums: list[Tensor] = []
+
+    def add_other(summed: Tensor) -> None:
+        summed.add_(sums[0])
+
+    def step(screened: bool, add_up: Callable[[Tensor], None]) -> TrainStep:
+        made = TrainStep(
+            one["sae"],
+            batch_size=2 * BATCH,
+            rows=BATCH,
+            add_up=add_up,
+            operators=sparse_operators(SparseEngine(screened=screened)),
+        )
+        made.gradients(one["x"], one["y"], one["l1_coeff"])
+        return made
+
+    step(elsewhere, lambda summed: sums.append(summed.clone()))
+    assert step(here, add_other).operators.screened == (here and elsewhere)
 
 
 def test_a_batch_on_which_nothing_fires() -> None:

@@ -1,6 +1,7 @@
 """A graft without its gate: silent off the target by training, a plain SAE that the SAELens reader opens."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -13,9 +14,10 @@ from torch import Tensor
 from saetui import embedded
 from saetui.cli import cli
 from saetui.errors import UsageError, UserError
+from saetui.runs import lock
 from saetui.runs.cost import Cost
 from saetui.runs.own import own_run
-from saetui.runs.store import Run, create_run
+from saetui.runs.store import Run, create_run, remove_run
 from saetui.sae.formats import load
 from saetui.sae.sae import SAE
 from saetui.settings import runs_root
@@ -163,6 +165,17 @@ def test_a_run_gets_its_plain_sae(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     assert run.state() == "finished"
     lines = shell(run.id).stdout
     assert "off the target a child fires on" in lines and f"{event['error_narrow']:.1f}" in lines
+
+
+def test_nobody_else_works_on_it_meanwhile(run: Run) -> None:
+    fd = lock.take(run.lock_path)
+    assert fd is not None
+    error = shell(run.id).exception
+    assert isinstance(error, UserError) and f"another process works on {run.id}" in str(error)
+    with pytest.raises(UserError, match="another process works on"):
+        remove_run(run)
+    os.close(fd)
+    assert run.read_events()[-1]["kind"] == "exit"
 
 
 def test_a_wide_run_has_no_gate() -> None:

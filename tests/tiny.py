@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 
@@ -108,7 +109,8 @@ def say_checked(lm: Path) -> None:
     """Writes a record that the weights in ``lm`` were compared with TransformerLens, whose import takes
     seconds: that the two agree on random weights is a test of its own."""
     digest = sha256((lm / "model.safetensors").read_bytes()).hexdigest()
-    checked.write(lm / checked.RECORD, checked.Comparison("not asked", "blocks.0.hook_mlp_out", 0.0, digest))
+    comparison = checked.Comparison("not asked", "blocks.0.hook_mlp_out", 0.0, digest)
+    (lm / checked.RECORD).write_text(json.dumps(asdict(comparison)))
 
 
 def write_world(root: Path, texts: int = 200) -> list[str]:

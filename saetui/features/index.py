@@ -1,6 +1,7 @@
 """The index of a dictionary's features over a corpus: one pass, then every look at a feature is a lookup."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -17,13 +18,14 @@ from saetui.features import contexts
 from saetui.features.encoder import Encoder, check_feature, encode_feature, encoder_hash
 from saetui.features.postings import Postings
 from saetui.features.results import Contexts, Densities, Kept
-from saetui.features.row_store import RowStore, try_lock
+from saetui.features.row_store import RowStore, lock_folder
 from saetui.features.statistics import FeatureStatistics
 
 SAVE_EVERY = 10.0
 """Seconds between two savings of a pass: what a crash costs at most."""
 _VERSION = "2"
 """Of what is saved: raise it when the meaning of the files changes."""
+_FILE = "index.safetensors"
 _SCAN = 4096
 """Tokens encoded at once when stored activations are scanned: what fits a core's cache."""
 
@@ -41,6 +43,29 @@ class HotTokens:
     position: Tensor
     activation: Tensor
     tokens_read: int
+
+
+@dataclass(frozen=True)
+class Highest:
+    """The largest activation of a feature on the first ``tokens_read`` tokens of a corpus (BOS not counted);
+    ``whole``: it has no more."""
+
+    activation: float
+    tokens_read: int
+    whole: bool
+
+
+def highest_saved(store: RowStore, encoder: Encoder, feature: int) -> Highest | None:
+    """What the saved index of ``encoder`` says, of which nothing else is read; None where there is none."""
+    with suppress(OSError, SafetensorError, KeyError, ValueError):
+        path = store.folder / encoder_hash(encoder) / _FILE
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata()
+            if about["version"] == _VERSION:
+                activation = max(0.0, float(file.get_slice("top.activation")[feature].max()))
+                tokens = int(about["rows"]) * store.tokens_per_row
+                return Highest(activation, tokens, bool(int(about["ended"])))
+    return None
 
 
 class FeatureIndex:
@@ -62,8 +87,7 @@ class FeatureIndex:
         self._step_rows = max(1, _step_tokens(encoder.d_sae, store.lm.device) // store.seq_len)
         self.folder = store.folder / encoder_hash(encoder)
         """Where the index is kept, and whatever else is found out of this dictionary over these rows."""
-        self.folder.mkdir(exist_ok=True)
-        self._lock = try_lock(self.folder)
+        self._lock = lock_folder(self.folder)
         self._saved_at = monotonic()
         self.postings = Postings(self.folder, encoder.d_sae, writes=self._lock is not None)
         self._load()
@@ -207,7 +231,7 @@ class FeatureIndex:
 
     @property
     def _file(self) -> Path:
-        return self.folder / "index.safetensors"
+        return self.folder / _FILE
 
     def _load(self) -> None:
         try:

@@ -26,6 +26,8 @@ from saetui.settings import cache_root, load_settings
 
 _VERSION = 2
 """Part of the key: raise it when the meaning of the files changes."""
+_DOOMED = ".removed-"
+"""What a store is called by while it is removed."""
 FP16_MAX = 65504.0
 """Activations are kept as fp16, and larger ones, of which healthy models have none, are cut to this."""
 
@@ -53,9 +55,7 @@ class RowStore:
         self.warning = ""
         """Why nothing more is stored, or empty."""
         budget = load_settings().cache_gb * 1e9
-        if writes:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = try_lock(self.folder) if writes else None
+        self._lock = lock_folder(self.folder) if writes else None
         self._row_bytes = self.seq_len * lm.d_in * 2
         # A quarter for one corpus, half for all of them: what is left is for activations of runs.
         self._most_rows = int(budget / 4 // self._row_bytes)
@@ -67,6 +67,8 @@ class RowStore:
         """Rows whose activations are stored."""
         self._tokens_view = np.empty((0, self.seq_len), np.int32)
         self._activations_view = np.empty((0, self.seq_len, lm.d_in), np.float16)
+        if not self._lock:
+            self._map_before_it_goes()
         self._files: tuple[BinaryIO, BinaryIO] | None = None
         if self._lock:
             self._files = (
@@ -209,6 +211,14 @@ class RowStore:
             self.save()
             self._files = None
 
+    def _map_before_it_goes(self) -> None:
+        """Without its lock the folder may be removed at any time; what is mapped stays."""
+        try:
+            self._mapped_tokens()
+            self._mapped_activations()
+        except FileNotFoundError:
+            self.token_rows = self.activation_rows = 0
+
     def _mapped_tokens(self) -> NDArray[np.int32]:
         if len(self._tokens_view) != self.token_rows:
             shape = (self.token_rows, self.seq_len)
@@ -222,10 +232,19 @@ class RowStore:
         return self._activations_view
 
 
-def try_lock(folder: Path) -> BinaryIO | None:
-    """The folder's lock, held until it is closed; None where another process holds it."""
+def lock_folder(folder: Path) -> BinaryIO | None:
+    """The lock of ``folder``, which is made where there is none, held until it is closed; None where another
+    process holds it."""
     with suppress(OSError):  # a file system without locks: nobody writes there
-        return try_locked(folder / "lock")
+        while True:
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock = try_locked(folder / "lock")
+                if lock is None or os.path.samestat(os.fstat(lock.fileno()), (folder / "lock").stat()):
+                    return lock
+                lock.close()
+            except FileNotFoundError:
+                pass  # another process has removed it meanwhile, to make room: it is made again
     return None
 
 
@@ -252,7 +271,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
 
 
 def _appending(path: Path, size: int) -> BinaryIO:
@@ -264,13 +285,18 @@ def _appending(path: Path, size: int) -> BinaryIO:
 
 def _prune(root: Path, own: Path, budget: float) -> None:
     """Removes the stores used longest ago until all others and this one fit into the budget."""
+    for left in root.glob(f"{_DOOMED}*"):
+        shutil.rmtree(left, ignore_errors=True)
     sizes = {folder: bytes_in(folder) for folder in root.iterdir() if folder.is_dir()}
     mark_used(own)
     total = sum(sizes.values())
     for folder in longest_unused_first(sizes.keys() - {own}):
         if total <= budget:
             return
-        if lock := try_lock(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            total -= sizes[folder]
-            lock.close()
+        with suppress(OSError):  # gone already, or a file system without locks
+            if lock := try_locked(folder / "lock"):
+                # Out of the way in one step: who opens it now finds it whole, or makes it anew.
+                doomed = folder.rename(root / f"{_DOOMED}{folder.name}")
+                shutil.rmtree(doomed, ignore_errors=True)
+                total -= sizes[folder]
+                lock.close()

@@ -57,7 +57,7 @@ def record(folder: Path, name: str) -> Comparison:
     """Compares the weights in ``folder``, as ``OneLayer.save`` wrote them, and writes the record beside them.
     UserError as ``difference``."""
     comparison = _compared(OneLayer.load(folder), name, _digest(folder))
-    write(folder / RECORD, comparison)
+    _write(folder / RECORD, comparison)
     return comparison
 
 
@@ -70,7 +70,7 @@ def require(folder: Path, model: OneLayer, name: str) -> None:
     comparison = _compared(model, name, digest)
     with suppress(OSError):  # then it is made again next time
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write(kept, comparison)
+        _write(kept, comparison)
 
 
 def _compared(model: OneLayer, name: str, digest: str) -> Comparison:
@@ -89,6 +89,6 @@ def _recorded(path: Path) -> str | None:
     return None
 
 
-def write(path: Path, comparison: Comparison) -> None:
+def _write(path: Path, comparison: Comparison) -> None:
     """Writes a record."""
     write_atomic(path, (json.dumps(asdict(comparison), indent=1) + "\n").encode())

@@ -10,12 +10,39 @@ from collections.abc import Callable
 import torch
 
 from saetui.corpus.rows import TokenRows
+from saetui.errors import UserError
+from saetui.features.index import highest_saved
 from saetui.features.row_store import FP16_MAX, RowStore
 from saetui.lm.base import LanguageModel
+from saetui.sae.sae import SAE
+from saetui.split.activations.data import nothing_fires
 from saetui.split.activations.filtered import activations
+from saetui.split.recipe import SplitRecipe
 
 _TRIED = 4
 """Rows at each end of the store that are computed again."""
+
+ENOUGH = 1_000_000
+"""Tokens read without one above the threshold after which no more are tried."""
+_ROUNDING = 2**-10
+"""Of an activation, by which rounding to fp16 may have lowered it."""
+
+
+def check_fires(
+    store: RowStore, narrow: SAE, recipe: SplitRecipe, say: Callable[[str], None] = lambda line: None
+) -> None:
+    """Before anything is read: UserError where the index of ``narrow`` over the rows of ``store`` has read
+    enough of them to know that the filter keeps nothing; a line where it has read less."""
+    if recipe.data != "filtered":
+        return
+    found = highest_saved(store, narrow, recipe.target)
+    if found is None or found.activation > recipe.threshold * (1 - _ROUNDING):
+        return
+    name, read, strongest = store.rows.name, found.tokens_read, found.activation
+    line = nothing_fires(name, recipe.target, recipe.threshold, read, strongest)
+    if found.whole or read >= ENOUGH:
+        raise UserError(line)
+    say(f"so far {line}; more is read")
 
 
 def open_indexed(
@@ -35,11 +62,7 @@ def open_indexed(
     for start in (0, max(0, count - _TRIED)):
         tokens = rows.read(start, min(_TRIED, count))
         computed = activations(lm, tokens, rows.bos).clamp(-FP16_MAX, FP16_MAX).half()
-        try:
-            stored = store.rounded(start, start + len(tokens))
-        except OSError:  # removed just now, to make room
-            return None
-        if not torch.equal(stored, computed):
+        if not torch.equal(store.rounded(start, start + len(tokens)), computed):
             say(
                 f"what the feature index has stored in {store.folder} is not what the language model "
                 "computes here: it is not used (delete it, and it is made anew)"

@@ -1,5 +1,6 @@
 """A finished graft run gets its plain SAE: trained, measured, written beside the gated graft."""
 
+import os
 import time
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -9,6 +10,7 @@ from saetui.errors import UsageError
 from saetui.features.row_store import RowStore
 from saetui.lm.base import LanguageModel
 from saetui.loading import load_lm, open_rows
+from saetui.runs import lock
 from saetui.runs.cost import Cost
 from saetui.runs.journal import Journal
 from saetui.runs.store import Run
@@ -26,9 +28,19 @@ def ungate_run(run: Run, lm: LanguageModel | None = None) -> UngatedReport:
     """Trains the children of a finished graft run to do without their gate
     (``saetui.split.grafting.ungated``), on the tokens that its recipe names; leaves a SAELens folder in the
     run's ``sae/`` and an ``ungated`` event with the report. An earlier one is replaced. ``lm``: the language
-    model of the run's setup, where the caller has it open. UsageError for a run that is no graft."""
+    model of the run's setup, where the caller has it open. UsageError for a run that is no graft, or that
+    another process works on."""
     if run.manifest.kind != "graft":
         raise UsageError(f"{run.id} is a wide run: only a graft has a gate")
+    if (fd := lock.take(run.lock_path)) is None:
+        raise UsageError(f"another process works on {run.id}: try again when it has ended")
+    try:
+        return _ungate(run, lm)
+    finally:
+        os.close(fd)
+
+
+def _ungate(run: Run, lm: LanguageModel | None) -> UngatedReport:
     graft = open_outcome(run).encoder
     assert isinstance(graft, Graft)
     recipe, setup = GraftRecipe.from_dict(run.manifest.recipe), setup_of(run)

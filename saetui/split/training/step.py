@@ -82,7 +82,10 @@ class TrainStep:
         self.weights = {"W_encT": self.W_encT, "b_enc": self.b_enc, "W_dec": self.W_dec, "b_dec": self.b_dec}
         self._add_up = add_up
         stats = {"firings": self.b_enc, "squared_error": torch.zeros(()), "l1": torch.zeros(())}
-        self._summed, parts = _side_by_side(self.weights | stats, self.device)
+        asked = {"unscreened": torch.zeros(())}
+        self._summed, parts = _side_by_side(self.weights | stats | asked, self.device)
+        self._unscreened = parts["unscreened"]
+        """Of several processes, how many have given the screen up."""
         self.grads = {name: parts[name] for name in self.weights}
         self._shared_stats = StepStats(**{name: parts[name] for name in stats})
         trained = [name for name in self.weights if train_b_dec or name != "b_dec"]
@@ -129,6 +132,8 @@ class TrainStep:
         if self._add_up is not None:
             stats = self._over_all(stats, self._add_up)
         if self._can_be_sparse:
+            if self._add_up is not None:  # all of them or none, so that what one saves holds for all
+                self.operators.screened = not self._unscreened
             self.share = float(stats.firings.sum()) / (self.batch_size * len(self.b_enc))
             self.sparse = self.share < (self._crossover.above if self.sparse else self._crossover.below)
         return stats
@@ -182,6 +187,7 @@ class TrainStep:
         shared.firings.copy_(stats.firings)
         shared.squared_error.copy_(stats.squared_error)
         shared.l1.copy_(stats.l1)
+        self._unscreened.fill_(not self.operators.screened)
         add_up(self._summed)
         return shared
 

@@ -24,7 +24,7 @@ from saetui.split.activations.activation_cache import ActivationCache
 from saetui.split.activations.data import ShuffledActivations
 from saetui.split.activations.disk import activation_bytes
 from saetui.split.activations.filtered import FilteredRows, WaitEnded
-from saetui.split.activations.indexed import open_indexed
+from saetui.split.activations.indexed import check_fires, open_indexed
 from saetui.split.activations.resident import ResidentPieces, free_memory
 from saetui.split.activations.shared_pieces import SharedPieces
 from saetui.split.inputs import record_inputs
@@ -82,6 +82,8 @@ class _WideRun:
         sparse_engine = self._choose_sparse_engine(checkpoint[1]["sparse_engine"] if checkpoint else None)
         self.rows = open_rows(self.setup, lm.tokenizer, "train")
         record_inputs(context, lm, narrow, self.rows)
+        if narrow is not None and not checkpoint:
+            check_fires(RowStore(lm, self.rows, writes=False), narrow, recipe, self._say_warning)
         stream, stored = self._choose_stream(checkpoint[1]["streamed"] if checkpoint else None)
         filtered = FilteredRows(stream, self.rows, recipe, narrow, stored)
         pieces = ActivationCache(filtered, recipe, self._say_cache)
@@ -92,7 +94,7 @@ class _WideRun:
             pieces = SharedPieces(pieces, self.ranks)
         source = ShuffledActivations(pieces, recipe, narrow)
         self.trainer = Trainer(
-            recipe, source, lm.d_in, narrow, lm.device, self.ranks, sparse_engine, self._say_graph
+            recipe, source, lm.d_in, narrow, lm.device, self.ranks, sparse_engine, self._say_warning
         )
         if checkpoint:
             self.trainer.restore(*checkpoint)
@@ -148,7 +150,7 @@ class _WideRun:
     def _say_cache(self, line: str) -> None:
         self.context.event("cache", message=line)
 
-    def _say_graph(self, line: str) -> None:
+    def _say_warning(self, line: str) -> None:
         self.context.event("warning", message=line)
 
     def _probes(self) -> list[dict[str, Any]]:
