@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,21 @@ async def test_v_judges_what_is_looked_at() -> None:
         await it.press("5", "v")
         screen = it.app.screen
         assert isinstance(screen, ReviewScreen) and screen.subject.id == of_7.id
+
+
+async def test_a_failed_run_is_not_offered_to_the_judge() -> None:
+    finished_graft()
+    fake = FakeRun(settings.runs_root(), "1122-1903-f0-zzz")
+    fake.begin().event("exit", state="failed", message="no space left")
+    failed = dated(fake.run, 100, setup=GELU.to_dict())
+    async with bench() as it:
+        await it.wait_for(lambda: it.screen.children_pane.children_shown)
+        await it.press("5")
+        await it.wait_for(lambda: f"{failed.id} · failed" in screen_text(it.app))
+        assert not re.search("v judges (it|:)", screen_text(it.app))
+        assert "4 goes to the children; v judges there" in screen_text(it.app)
+        await it.press("v")
+        assert "it can be judged when it has finished" in list(it.app._notifications)[-1].message
 
 
 # -- two runs compared

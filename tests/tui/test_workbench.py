@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 from pathlib import Path
 from typing import Any
 
@@ -311,12 +312,12 @@ async def test_neighbours_of_another_sae_are_told_apart_at_every_size(size: tupl
         wide = await it.app.session.open_run("1122-1403-f0-k7q")
         it.screen.select(Selected(wide.name, 166))
         await it.settle()
-        lines = [line.split() for line in screen_text(it.app).splitlines()]
-        assert any("167" in line and "narrow" in line for line in lines)
-        assert any("167" in line and "narrow" not in line for line in lines)
+        text = screen_text(it.app)
+        assert re.search(r"167 narrow +0\.80", text) and re.search(r"167  +0\.80", text)
+        assert "+3.00" in text and "-2.00" in text
         it.screen.select(Selected(NARROW, 166))
         await it.settle()
-        assert "167 wide" in screen_text(it.app)
+        assert re.search(r"167 wide +0\.80", screen_text(it.app))
 
 
 # -- help, palette, keys

@@ -49,5 +49,5 @@ def logit_table(id: str) -> PaneTable:
     def logit(row: TokenLogit) -> str:
         return f"{row.logit:+.2f}"
 
-    columns = [Column(id, token, 4, grow=True), Column("logit", logit, 5, right=True)]
+    columns = [Column(id, token, 3, grow=True), Column("logit", logit, 5, right=True)]
     return PaneTable(columns, key=lambda row: row.token, empty="", id=id)
