@@ -150,6 +150,8 @@ class FakeEngine:
         self.errors: dict[str, Exception] = {}
         self.starts = 0
         self.complete = True
+        self.children: Children | None = None
+        """What is said of any run's; None: as its kind has it."""
         self.measured: list[taken.FeatureCensus] = []
         """Features of the census that are stored."""
         self.fired = 2500
@@ -280,7 +282,7 @@ class FakeEngine:
         return info
 
     def _children(self, sae: str, target: int) -> Children:
-        return OF_GRAFT if "graft" in sae else OF_SPLIT
+        return self.children or (OF_GRAFT if "graft" in sae else OF_SPLIT)
 
     def _report(self, sae: str, target: int, controls: bool) -> SplitReport:
         return replace(REPORT, target=target, controls=REPORT.controls if controls else [])

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from textual.widgets import Static
 
 from saetui import settings
+from saetui.engine.messages import EncoderInfo
 from saetui.errors import UserError
 from saetui.runs.store import Run
 from saetui.tui.panes import children as pane_module
@@ -26,7 +28,7 @@ from saetui.tui.widgets.context_list import ContextList
 from saetui.tui.widgets.table import Table
 from tests.tui.bench import GELU, Bench, bench, finished_graft
 from tests.tui.fabricate import FakeRun
-from tests.tui.fake_engine import FakeEngine
+from tests.tui.fake_engine import OF_GRAFT, FakeEngine
 from tests.tui.snapshot import check_snapshot, screen_text
 
 RUNS = ("1122-1703-f0-ccc", "1122-1603-f0-bbb", "1122-1503-f0-aaa")
@@ -94,6 +96,38 @@ async def test_shares_say_of_which_tokens_they_are() -> None:
         assert facts(it) == "not kept as a run · share: of the 12k above 1.8 in 1M tokens of the corpus"
         assert "fires on 1.20 % of 1M tokens" in it.line("#feature-bar")
     assert run.folder.exists()
+
+
+async def test_shares_follow_the_corpus_as_more_of_it_is_read() -> None:
+    run = finished_graft().run
+    info = EncoderInfo(run.id, "graft", run.id, 515, run.id, 0, [512, 513, 514])
+
+    def reading(engine: FakeEngine, share: float) -> None:
+        engine.children = replace(OF_GRAFT, tokens_read=int(share * 10**6), complete=share == 1)
+        notice = {"notice": "index", "sae": "narrow", "tokens": share, "wanted": 1, "complete": share == 1}
+        engine.on_notice(notice)
+
+    def prepare(engine: FakeEngine) -> None:
+        engine.runs[run.id] = info
+        engine.children = replace(OF_GRAFT, tokens_read=100_000, complete=False)
+        engine.on_notice({"notice": "index", "sae": "narrow", "tokens": 0.1, "wanted": 1, "complete": False})
+
+    async with bench(prepare=prepare) as it:
+        await it.wait_for(lambda: it.screen.children_pane.children_shown)
+        assert facts(it).endswith("in 100k tokens of the corpus so far")
+        await it.press("4", "down")
+        for share, said in ((0.15, "100k"), (0.2, "200k"), (0.3, "200k"), (0.5, "500k")):
+            reading(it.engine, share)
+            await it.settle()
+            assert facts(it).endswith(f"in {said} tokens of the corpus so far")
+        reading(it.engine, 1.0)
+        await it.settle()
+        assert facts(it).endswith("in 1M tokens of the corpus")
+        assert it.screen.children_pane.query_one(Table).highlighted.feature == 513, "the cursor stays"  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+        asked = [op for op, _ in it.engine.asked if op == "children"]
+        reading(it.engine, 1.0)
+        await it.settle()
+        assert asked == [op for op, _ in it.engine.asked if op == "children"], "all is known"
 
 
 async def test_while_a_graft_is_made_the_pane_does_not_offer_one() -> None:

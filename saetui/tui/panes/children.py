@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
@@ -58,6 +59,8 @@ class ChildrenPane(Pane):
         self.grafting = False
         self._offered: list[str] = []
         """The earlier runs that there were when the pane last looked for them."""
+        self._read = 0.0
+        """Share of the corpus that was read when ``found`` was told."""
         self._tried: Opened | None = None
         """The engine that was asked for the children of ``parent_feature``: another one may have them."""
 
@@ -111,6 +114,20 @@ class ChildrenPane(Pane):
             self._loaded = self.selected  # the graft's children stay, whatever is selected meanwhile
         elif not self._known:
             super().freshen()
+        elif self.display and self._grown and not self.loading_now:
+            self.run_worker(self._look_again(), group=f"load-{self.id}", exclusive=True)
+
+    @property
+    def _grown(self) -> bool:
+        """Whether twice as much of the corpus is read as the children are known of, or all of it."""
+        read = self.session.indexed.get(NARROW, 1.0)
+        return self.found is not None and not self.found.complete and (read >= 2 * self._read or read == 1)
+
+    async def _look_again(self) -> None:
+        source, parent = self.source, self.parent_feature
+        if source is not None and parent is not None:
+            with self.asking(), suppress(UserError):  # what is shown is still true
+                self._show(source, await self.session.children(source.name, parent))
 
     @property
     def _known(self) -> bool:
@@ -264,6 +281,7 @@ class ChildrenPane(Pane):
 
     def _show(self, source: EncoderInfo, found: Children) -> None:
         self.source, self.run_id, self.found = source, source.run, found
+        self._read = self.session.indexed.get(NARROW, 1.0)
         self._fill()
 
     def _clear(self, parent: int | None, run_id: str = "") -> None:
@@ -277,7 +295,10 @@ class ChildrenPane(Pane):
         if not self.children_shown:
             contexts.show([])
         self._say_what()
-        self.query_one(PaneTable).fill(self.children_shown)
+        table = self.query_one(PaneTable)
+        table.fill(self.children_shown)
+        if table.highlighted:
+            contexts.show(table.highlighted.contexts)
         self.post_message(self.Changed())
 
     def _say_what(self) -> None:
