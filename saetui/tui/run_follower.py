@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import Any
 
+from saetui.errors import UserError
 from saetui.runs.cost import DeviceClock
 from saetui.runs.status import RunStatus, status
 from saetui.runs.store import Run
@@ -83,8 +84,10 @@ class RunFollower:
         self._start: float | None = None
 
     def poll(self) -> bool:
-        """Looks again; True where :attr:`snapshot` is a new one. UserError for a damaged manifest, OSError
-        for a file system that is gone."""
+        """Looks again; True where :attr:`snapshot` is a new one. UserError for a damaged manifest or where
+        the run has been deleted, OSError for a file system that is gone."""
+        if self.snapshot and not self.run.folder.exists():
+            raise UserError(f"{self.run.id} has been deleted")
         stand = status(self.run)
         manifest = self.run.manifest
         self._own_target = own_target(manifest.kind, manifest.recipe)
