@@ -21,6 +21,7 @@ from saetui.errors import UsageError, UserError
 from saetui.features.probe import probe
 from saetui.features.results import Contexts, PromptProbe
 from saetui.setup import Setup
+from saetui.split.comparison import Comparison
 from saetui.split.pace import Trial
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from tests.tiny import TinyLM, tiny_sae
@@ -216,6 +217,10 @@ async def test_graft(shared: Engine):
     stored = await engine.request("store_graft", sae=found.sae.name)
     again = await engine.request("open_run", run=stored.run)
     assert again.run == stored.run
+    compared = await engine.request("compare", progress.append, first=stored.run, second=stored.run)
+    assert isinstance(compared, Comparison) and compared.target == 3 and compared.tokens_fired > 0
+    assert compared.matches and all(m.first == m.second and m.agreement > 0.999 for m in compared.matches)
+    assert compared.first.only == [] and compared.first.cost.wall_s is not None
     reopened = Engine()
     await reopened.start()
     try:

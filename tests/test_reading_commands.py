@@ -126,7 +126,7 @@ def test_census(world: list[str]):
     assert len(grafted) >= 5 and by_context == sorted(by_context, reverse=True)
     shown = lines("census", "--top", "3", *few)
     assert shown[0].startswith(f"{len(grafted)} features grafted on 6,006 tokens")
-    heading = shown.index("feature  density   k  hold  explained  effective  margin  token  context  before")
+    heading = shown.index("feature      hot   k  hold  explained  effective  margin  token  context  before")
     assert [int(line.split()[0]) for line in shown[heading + 1 : heading + 4]] == [
         one["feature"] for one in grafted[:3]
     ]

@@ -105,7 +105,7 @@ def census_lines(census: Census, top: int) -> list[str]:
         "feature      hot   k  hold  explained  effective  margin  token  context  before",
         *(_line(one, expected[one.feature]) for one in grafted[:top]),
         "",
-        "hot: share of tokens above the feature's threshold, what a split of it trains on;",
+        "hot: share of tokens above the feature's threshold, on which a split trains;",
         "k: children chosen by held-out gain; token, context: nats that they tell of the",
         "child, context (‹ previous, › next token) beyond the token; before: the rank",
         "before any training",
@@ -145,7 +145,7 @@ def rank_lines(evidence: list[Evidence], top: int) -> list[str]:
 def _reasons(one: Evidence) -> list[str]:
     token = visible(one.commonest, dots=True)
     return [
-        f"above {one.threshold:.2g} on {one.density:.2%}, {one.commonest_share:.0%} of it «{token}»; leaves "
+        f"above {one.threshold:.2g}: {one.density:.2%}, {one.commonest_share:.0%} of it «{token}»; leaves "
         f"{one.unexplained:.0%} unexplained",
         f"nearest feature {one.nearest} at {one.nearest_cosine:.2f}; bimodality {one.bimodality:.2f}",
     ]

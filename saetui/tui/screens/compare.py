@@ -86,6 +86,7 @@ class CompareScreen(Screen[Mark | None]):
             ],
             key=lambda line: line.key,
             empty="",
+            id="children",
         )  # fmt: skip
         yield KeyLine()
 

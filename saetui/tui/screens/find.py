@@ -175,7 +175,8 @@ class FindScreen(ModalScreen[Selected | Mark | None]):
                 self._findings = await self._session.find(self._current.sae, text)
             except UserError as error:
                 self._refused = str(error)
-            self._show(keep=True)
+            if self.query(PaneTable):  # workers are cancelled only after the widgets inside have gone
+                self._show(keep=True)
 
         self.run_worker(ask(), group="find", exclusive=True)
 
