@@ -90,7 +90,7 @@ def test_who_would_resume_it_while_it_goes_finds_it_at_work_or_gone(
     monkeypatch.setattr(Path, "rename", resumed_meanwhile)
     remove_run(run)
     assert "at work already" in said[0]
-    with pytest.raises(UserError, match="is not a run"):
+    with pytest.raises(UserError, match=f"{run.id} is there no more"):
         resume(run)
     assert list(tmp_path.iterdir()) == []
 

@@ -58,6 +58,8 @@ def launch(run: Run, at_once: int = 1) -> None:
         fd = claim(run)
         start_detached([WORKER, str(run.folder.resolve()), "--at-once", str(at_once)], fd, run.log_path)
     except OSError as error:
+        if not run.folder.is_dir():
+            raise UserError(f"{run.id} is there no more: it has been deleted") from None
         raise UserError(f"{run.id} cannot be launched: {error.strerror}") from None
 
 

@@ -19,11 +19,12 @@ from saetui.setup import Setup
 from saetui.tui import collector, disk, keymap
 from saetui.tui.actions import ACTIONS, bindings
 from saetui.tui.ascii import AsciiFilter
+from saetui.tui.connection import Connect, connect_engine
 from saetui.tui.marks import Marks
 from saetui.tui.poller import Poller
 from saetui.tui.run_watch import RunWatch
 from saetui.tui.screens.feature import FeatureScreen
-from saetui.tui.session import Connect, Session, connect_engine
+from saetui.tui.session import Session
 from saetui.tui.state import StateFile
 from saetui.tui.underway import Underway
 

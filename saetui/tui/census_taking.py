@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from saetui.errors import UserError
-from saetui.tui.session import NARROW, Phase, Session
+from saetui.tui.connection import Phase
+from saetui.tui.session import NARROW, Session
 
 if TYPE_CHECKING:
     from saetui.census.results import Agreement, Census, Evidence, FeatureCensus

@@ -19,11 +19,12 @@ from saetui.embedded import world
 from saetui.errors import UsageError
 from saetui.setup import Setup
 from saetui.tui import collector
+from saetui.tui.connection import Phase
 from saetui.tui.panes.pane_table import PaneTable
 from saetui.tui.screens.feature import FeatureScreen
 from saetui.tui.screens.help import HelpScreen
 from saetui.tui.selection import Selected
-from saetui.tui.session import NARROW, Phase
+from saetui.tui.session import NARROW
 from saetui.tui.widgets.context_list import ContextList
 from tests.tui.bench import GELU, bench
 from tests.tui.snapshot import check_snapshot, screen_text

@@ -18,8 +18,9 @@ from saetui.engine.client import EngineClient
 from saetui.runs.store import list_runs
 from saetui.setup import Setup
 from saetui.tui.app import Workbench
+from saetui.tui.connection import Phase
 from saetui.tui.selection import Selected
-from saetui.tui.session import NARROW, Phase
+from saetui.tui.session import NARROW
 from tests.tui.snapshot import screen_text
 
 

@@ -6,7 +6,7 @@
     <cache>/activations/<key>.turn1                locked by whoever computes a piece with this rest by TURNS
 
 A piece's file holds ``x [kept, d_in]`` in fp16, ``places [kept]`` (``row * seq_len + position``, int64) and,
-in its metadata, ``rows``, ``strongest`` and the SHA-256 of all that. A file that is torn or altered is
+in its metadata, ``rows``, ``strongest`` and a checksum of all that (XXH3). A file that is torn or altered is
 computed again, and so is one that is gone: a cache can be deleted at any time.
 
 All sets together take at most half of the settings' ``cache_gb`` (the other half is the feature indexes').
@@ -20,13 +20,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from xxhash import xxh3_128
 
 from saetui.atomic import write_atomic
 from saetui.file_lock import locked, try_locked
@@ -124,7 +124,7 @@ class ActivationCache:
                 said = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             piece = Piece(tensors["x"], tensors["places"], int(said["rows"]), float(said["strongest"]))
-            if said["sha256"] != _checksum(piece) or piece.x.shape != (len(piece.places), self.d_in):
+            if said["xxh3"] != _checksum(piece) or piece.x.shape != (len(piece.places), self.d_in):
                 raise ValueError("checksum")
         except FileNotFoundError:
             return None
@@ -136,7 +136,7 @@ class ActivationCache:
     def _store(self, number: int, piece: Piece) -> None:
         """Stores a piece or, where there is no room, stores none any more."""
         x = piece.x.cpu().contiguous()
-        said = {"rows": str(piece.rows), "strongest": str(piece.strongest), "sha256": _checksum(piece)}
+        said = {"rows": str(piece.rows), "strongest": str(piece.strongest), "xxh3": _checksum(piece)}
         data = save({"x": x, "places": piece.places}, said)
         about = self.folder / "about.json"
         try:
@@ -193,7 +193,7 @@ class ActivationCache:
 
 
 def _checksum(piece: Piece) -> str:
-    digest = sha256(f"{piece.rows} {piece.strongest}".encode())
+    digest = xxh3_128(f"{piece.rows} {piece.strongest}".encode())
     for tensor in (piece.x, piece.places):
         digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -8,7 +8,7 @@ folder.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import numba  # pyright: ignore[reportMissingImports]
@@ -60,31 +60,40 @@ class CompiledOperators(SparseOperators):
         per_feature = [_numpy(v) for v in (b_enc, W.scale, W.norm, W.error)]
         rows, weights, bias = _numpy(x), _numpy(W_encT), per_feature[0]
         counts = np.empty(len(x), np.int32)
-        passed, features, activations = 0, [], []
 
-        def work_off(start: int, begin: int, end: int) -> tuple[int, Ints, Floats]:
+        def candidates_of(start: int, begin: int, end: int) -> Ints:
             here = slice(start + begin, start + end)
             per_token = [_numpy(v[here]) for v in (tokens.scale, tokens.norm, tokens.error)]
-            candidates = _candidates(_numpy(products)[begin:end], *per_feature, *per_token, counts[here])
-            values = np.empty(len(candidates), np.float32)
-            kept = _evaluate(
-                rows[here], weights, bias, -1 if silent is None else silent, counts[here], candidates, values
-            )
-            return len(candidates), candidates[:kept], values[:kept]
+            return _candidates(_numpy(products)[begin:end], *per_feature, *per_token, counts[here])
 
+        found: list[Ints] = []
         for start in range(0, len(x), step):
             stop = min(start + step, len(x))
             integer_products(tokens.low[start:stop], W.low, products[: stop - start])
-            for many, found, values in _in_parts(
-                stop - start, lambda begin, end, start=start: work_off(start, begin, end)
-            ):
-                passed += many
-                features.append(found)
-                activations.append(values)
-        first = np.zeros(len(x) + 1, np.int32)
-        np.cumsum(counts, out=first[1:])
-        found, values = (torch.from_numpy(np.concatenate(parts)) for parts in (features, activations))
-        return ActivePairs(torch.from_numpy(first), found, values), passed
+            found += _in_parts(stop - start, partial(candidates_of, start))
+        # Not before all are found: the more tokens, the more often a row of the encoder in the cache is used.
+        candidates = np.concatenate(found)
+        values = np.empty(len(candidates), np.float32)
+        first = _starts(counts)
+
+        def evaluate(begin: int, end: int) -> slice:
+            start, stop = first[begin], first[end]
+            kept = _evaluate(
+                rows[begin:end],
+                weights,
+                bias,
+                -1 if silent is None else silent,
+                counts[begin:end],
+                candidates[start:stop],
+                values[start:stop],
+            )
+            return slice(start, start + kept)
+
+        kept = _in_parts(len(x), evaluate)
+        features, activations = (
+            torch.from_numpy(np.concatenate([of[part] for part in kept])) for of in (candidates, values)
+        )
+        return ActivePairs(torch.from_numpy(_starts(counts)), features, activations), len(candidates)
 
     def gradients(
         self, pairs: ActivePairs, of: Reconstruction, g: Tensor, grads: dict[str, Tensor]
@@ -157,6 +166,13 @@ def quantise(rows: Tensor) -> Quantised:
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:
     return tensor.detach().numpy()
+
+
+def _starts(counts: Ints) -> Ints:
+    """Where each of so many begins, and the last one ends."""
+    starts = np.zeros(len(counts) + 1, np.int32)
+    np.cumsum(counts, out=starts[1:])
+    return starts
 
 
 def _in_parts(count: int, work: Callable[[int, int], Any]) -> list[Any]:

@@ -13,11 +13,12 @@ from textual.widgets import Static
 
 from saetui.errors import UserError
 from saetui.quantities import percent, short
+from saetui.tui.connection import Progress
 from saetui.tui.panes.pane import Pane
 from saetui.tui.panes.pane_table import PaneTable
 from saetui.tui.run_watch import RunWatch, Seen
 from saetui.tui.selection import Selected
-from saetui.tui.session import NARROW, Progress, Session
+from saetui.tui.session import NARROW, Session
 from saetui.tui.shell_words import command, setup_words
 from saetui.tui.underway import Underway
 from saetui.tui.widgets.context_list import ContextList

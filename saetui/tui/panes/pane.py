@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from textual import events
@@ -115,7 +116,7 @@ class Pane(Vertical):
         if self.session.opened is None or not self.is_mounted:
             return
         self._loaded = self.selected
-        self.run_worker(self._load(self.selected), group=f"load-{self.id}", exclusive=True)
+        self.run_worker(partial(self._load, self.selected), group=f"load-{self.id}", exclusive=True)
 
     @property
     def loading_now(self) -> bool:

@@ -16,9 +16,9 @@ from saetui.errors import UserError
 from saetui.tui.actions import bindings
 from saetui.tui.census_table import agreement_line, census_columns, rank_columns, reasons
 from saetui.tui.census_taking import CensusTaking, Line, Stage
+from saetui.tui.connection import Phase
 from saetui.tui.key_line import KeyLine
 from saetui.tui.screens.top_study import TopStudy, TopStudyScreen, run_words, write_study
-from saetui.tui.session import Phase
 from saetui.tui.shell_words import command, setup_words
 from saetui.tui.study_start import start_study
 from saetui.tui.widgets.table import Table

@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from saetui.feature_marks import FeatureMarks
 from saetui.tui.actions import bindings
+from saetui.tui.connection import Phase
 from saetui.tui.key_line import KeyLine
 from saetui.tui.marking import Marking
 from saetui.tui.panes.children import ChildrenPane
@@ -28,7 +29,7 @@ from saetui.tui.run_watch import RunWatch
 from saetui.tui.screens.feature_lines import feature_line, first_steps, run_line
 from saetui.tui.selecting import Selecting
 from saetui.tui.selection import Selected
-from saetui.tui.session import NARROW, Phase, Session
+from saetui.tui.session import NARROW, Session
 from saetui.tui.splitting import Splitting
 from saetui.tui.state import State, StateFile
 from saetui.visible import visible

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from saetui.quantities import duration, percent, short
-from saetui.tui.session import Phase, Session
+from saetui.tui.connection import Phase
+from saetui.tui.session import Session
 
 if TYPE_CHECKING:
     from saetui.features.results import Contexts
