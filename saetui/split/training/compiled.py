@@ -228,7 +228,7 @@ def _candidates(products, b_enc, W_scale, W_norm, W_error, scale, norm, error, c
         before = total
         for i in range(len(eights)):
             if eights[i]:
-                for f in range(8 * i, min(8 * i + 8, d_sae)):
+                for f in range(8 * i, 8 * i + 8):  # without a branch; beyond d_sae there are no hits
                     found[total] = f
                     total += hits[f]
         counts[t] = total - before
