@@ -30,7 +30,9 @@ def try_out(
     rows: TokenRows,
     between: Callable[[], None] = lambda: None,
 ) -> Trial:
-    """``between`` is called between steps, and may raise."""
+    """Seconds a token (wall) of ``recipe`` on the first of ``rows``. A guess: a wide SAE is tried on fewer
+    tokens than a batch has, and its sparse steps by torch's operators, which is the slower way. ``between``
+    is called between steps, and may raise."""
     batch = max(LEAST_TOKENS, min(recipe.batch_size, MOST_ACTIVATIONS // recipe.d_sae))
     tokens = torch.as_tensor(rows.read(0, -(-batch // (rows.seq_len - 1))).astype("int64"), device=lm.device)
     text_s = _seconds(lambda: lm.activations(tokens), 1, between) / tokens.numel()
