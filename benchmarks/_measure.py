@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 D_MODEL, D_SAE, D_VOCAB, SEQ_LEN, BATCH = 512, 4096, 48262, 128, 4096
 """gelu-1l and the seed's wide SAE."""
+AT_LEAST_S = 8.0
+"""A machine shared with others is slower for some seconds at a time."""
 LM_FLOPS = 2 * (4 * D_MODEL**2 + 2 * SEQ_LEN * D_MODEL + 8 * D_MODEL**2)
 """Of a token up to ``hook_mlp_out``: attention's four matrices, the full square of attention, the MLP."""
 
@@ -53,10 +55,11 @@ class Split:
         return result
 
     def measure(self, variant: str, run: Callable[[], object], trained: Callable[[], int]) -> Rates:
-        """Rates of ``run``; ``trained()`` tells afterwards on how many tokens that was."""
+        """Rates of ``run``, repeated for ``AT_LEAST_S``; ``trained()`` tells on how many tokens that was."""
         self._data = 0.0
         begun, used = time.perf_counter(), time.process_time()
-        run()
+        while time.perf_counter() - begun < AT_LEAST_S:
+            run()
         cpu, wall = time.process_time() - used, time.perf_counter() - begun
         tokens = trained()
         return Rates(

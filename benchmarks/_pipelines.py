@@ -1,8 +1,8 @@
 """One training pipeline in a process of its own: ``python -m benchmarks._pipelines VARIANT CORES STEPS``.
 
 Random weights and tokens: dense rates do not depend on them. The sparse SAE is one whose biases leave
-``L0`` features active on a token and whose learning rate is nil, so that it stays so. What is measured is a
-whole cycle, from one full buffer to the next: as many tokens through the language model as are trained on.
+``L0`` features active on a token and whose learning rate is nil, so that it stays so. What is measured are
+whole cycles, from one full buffer to the next: as many tokens through the language model as are trained on.
 """
 
 import sys
@@ -80,11 +80,14 @@ def ours(variant: str, steps: int) -> Rates:
     lm, said = streaming(language_model(), dtype, SplitRecipe().tokens)
     engine, also = choose_sparse_engine(D_MODEL, D_SAE)
     print(said, also, sep="\n", file=sys.stderr)
-    pieces = FilteredRows(lm, RandomRows(), recipe)
+    # From the cache the same text is read over and over.
+    rows = RandomRows(3 * steps * BATCH // SEQ_LEN) if cached else RandomRows()
+    pieces = FilteredRows(lm, rows, recipe)
     if cached:
         pieces = ActivationCache(pieces, recipe)
-        for number in range(-(-3 * steps * BATCH // (pieces.rows_per_piece * (SEQ_LEN - 1)))):
-            pieces.read(number)
+        number = 0
+        while pieces.read(number).rows == pieces.rows_per_piece:
+            number += 1
     source = Timed(pieces, recipe)
     trainer = Trainer(recipe, source, D_MODEL, sparse_engine=engine)
     if sparse:
@@ -151,6 +154,8 @@ def plain(variant: str, steps: int) -> Rates:
     split = Split()
 
     def half() -> None:
+        nonlocal trained
+        trained += (steps // 2) * BATCH
         for i in range(steps // 2):
             with torch.autocast("cpu", enabled=bf16):
                 sae.step(buffer[i * BATCH : (i + 1) * BATCH])
@@ -160,7 +165,8 @@ def plain(variant: str, steps: int) -> Rates:
 
     refill(0)
     sae.step(buffer[:BATCH])
-    rates = split.measure(variant, lambda: (half(), half()), lambda: 2 * (steps // 2) * BATCH)
+    trained = 0
+    rates = split.measure(variant, lambda: (half(), half()), lambda: trained)
     flops = {"bfloat16" if bf16 else "float32": float(AUTOGRAD + LM_FLOPS)}
     return replace(rates, flops=flops, matmul=products())
 

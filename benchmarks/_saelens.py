@@ -82,7 +82,8 @@ def main() -> None:
             trainer.n_training_steps += 1
 
     train(steps // 2)
-    report(split.measure(variant, lambda: train(steps), lambda: steps * BATCH))
+    before = trainer.n_training_steps
+    report(split.measure(variant, lambda: train(steps), lambda: (trainer.n_training_steps - before) * BATCH))
 
 
 if __name__ == "__main__":

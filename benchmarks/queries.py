@@ -5,6 +5,7 @@ a trained SAE. The index is built over few tokens, since a lookup does not depen
 is built is printed beside it.
 """
 
+import math
 import statistics
 import sys
 import tempfile
@@ -44,7 +45,11 @@ class RandomRows:
     seq_len = SEQ_LEN
     bos = True
 
+    def __init__(self, count: float = math.inf) -> None:
+        self._count = count
+
     def read(self, start: int, count: int) -> NDArray[np.integer]:
+        count = int(max(0, min(count, self._count - start)))
         rows = np.random.default_rng(start).integers(1, D_VOCAB, (count, SEQ_LEN), np.int32)
         rows[:, 0] = 0
         return rows

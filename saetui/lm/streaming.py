@@ -83,7 +83,7 @@ class StreamingModel(DirectModel):
         normed, _, scale = torch.native_layer_norm(resid, shape, w["ln1.w"], w["ln1.b"], model.config.eps)
         if self.has_table:
             qkv = self._by_token(tokens).add_(self._by_position(torch.arange(seq)))
-            qkv = torch.addcmul(self._table_bias, qkv, scale.to(self._dtype))
+            torch.addcmul(self._table_bias, qkv, scale.to(self._dtype), out=qkv)
         else:
             qkv = self._qkv(normed)
         q, k, v = qkv.view(rows, seq, 3, model.config.n_heads, model.config.d_head).permute(2, 0, 3, 1, 4)

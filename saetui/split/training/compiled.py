@@ -32,9 +32,6 @@ from saetui.split.training.sparse import (
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
-TILE = 512
-"""Features whose encoder rows are in a CPU's cache together: 1 MB at a width of 512."""
-
 config.CACHE_DIR = str(cache_root() / "numba")  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -192,12 +189,14 @@ def _threads(count: int) -> ThreadPoolExecutor:
 @_compiled
 def _quantise(rows, low, scale, norm, error, begin, end):  # pyright: ignore
     d = rows.shape[1]
+    magnitudes = rows.view(np.int32)
     for i in range(begin, end):
-        row, into = rows[i], low[i]
-        largest = np.float32(0)
+        row, into, bits = rows[i], low[i], magnitudes[i]
+        # Without their sign the largest float has the largest bits, which are compared eight times faster.
+        largest = np.int32(0)
         for j in range(d):
-            largest = max(largest, abs(row[j]))
-        step = largest / np.float32(127)
+            largest = max(largest, bits[j] & np.int32(0x7FFFFFFF))
+        step = np.int32(largest).view(np.float32) / np.float32(127)
         inverse = np.float32(1) / step if step > 0 else np.float32(0)
         squares, kept_squares, errors = np.float32(0), np.float32(0), np.float32(0)
         for j in range(d):
@@ -216,48 +215,50 @@ def _quantise(rows, low, scale, norm, error, begin, end):  # pyright: ignore
 def _candidates(products, b_enc, W_scale, W_norm, W_error, scale, norm, error, counts):  # pyright: ignore
     """The pairs that the screen lets through, by token; ``counts``: how many of each."""
     tokens, d_sae = products.shape
-    hits = np.zeros((d_sae + 7) // 8 * 8, np.uint8)
+    hits = np.zeros((4, (d_sae + 7) // 8 * 8), np.uint8)
+    hits0, hits1, hits2, hits3 = hits[0], hits[1], hits[2], hits[3]
     eights = hits.view(np.uint64)
+    some = np.empty(eights.shape[1], np.int32)
     found = np.empty(tokens * d_sae + 1, np.int32)  # memory that is not written to is not taken
     total = 0
-    for t in range(tokens):
-        product, a, n, e = products[t], scale[t], norm[t], error[t]
+    for t in range(0, tokens, 4):  # what is read of a feature is used for four tokens
+        t1, t2, t3 = min(t + 1, tokens - 1), min(t + 2, tokens - 1), min(t + 3, tokens - 1)
+        p0, p1, p2, p3 = products[t], products[t1], products[t2], products[t3]
+        a0, a1, a2, a3 = scale[t], scale[t1], scale[t2], scale[t3]
+        n0, n1, n2, n3 = norm[t], norm[t1], norm[t2], norm[t3]
+        e0, e1, e2, e3 = error[t], error[t1], error[t2], error[t3]
         for f in range(d_sae):
-            bound = W_norm[f] * e + W_error[f] * n
-            hits[f] = np.float32(product[f]) * W_scale[f] * a + b_enc[f] + bound > np.float32(0)
-        before = total
-        for i in range(len(eights)):
-            if eights[i]:
-                for f in range(8 * i, 8 * i + 8):  # without a branch; beyond d_sae there are no hits
+            a, b, n, e = W_scale[f], b_enc[f], W_norm[f], W_error[f]
+            hits0[f] = np.float32(p0[f]) * a * a0 + b + (n * e0 + e * n0) > np.float32(0)
+            hits1[f] = np.float32(p1[f]) * a * a1 + b + (n * e1 + e * n1) > np.float32(0)
+            hits2[f] = np.float32(p2[f]) * a * a2 + b + (n * e2 + e * n2) > np.float32(0)
+            hits3[f] = np.float32(p3[f]) * a * a3 + b + (n * e3 + e * n3) > np.float32(0)
+        for k in range(min(4, tokens - t)):
+            before, hit, eight, many = total, hits[k], eights[k], 0
+            for i in range(len(eight)):  # both lists are written without a branch
+                some[many] = i
+                many += eight[i] != 0
+            for m in range(many):
+                for f in range(8 * some[m], 8 * some[m] + 8):  # beyond d_sae there are no hits
                     found[total] = f
-                    total += hits[f]
-        counts[t] = total - before
+                    total += hit[f]
+            counts[t + k] = total - before
     return found[:total].copy()
 
 
 @_compiled
 def _evaluate(x, W_encT, b_enc, silent, counts, candidates, values):  # pyright: ignore
     """Candidates become active pairs, in place; ``counts`` and the result: how many there are."""
-    ends = np.cumsum(counts)
-    at = ends - counts
-    for upto in range(TILE, len(W_encT) + TILE, TILE):  # rows of W_encT stay in the cache from token to token
-        for t in range(len(x)):
-            i = end = at[t]
-            while end < ends[t] and candidates[end] < upto:
-                end += 1
-            at[t] = end
-            _dot_rows(x[t], W_encT, candidates[i:end], values[i:end])
-    kept, i = 0, 0
+    kept, begin = 0, 0
     for t in range(len(x)):
-        before = kept
-        while i < ends[t]:
+        before, end = kept, begin + counts[t]
+        _dot_rows(x[t], W_encT, candidates[begin:end], values[begin:end])
+        for i in range(begin, end):  # about every other one is kept: without a branch
             f = candidates[i]
             value = values[i] + b_enc[f]
-            if value > 0 and f != silent:
-                candidates[kept], values[kept] = f, value
-                kept += 1
-            i += 1
-        counts[t] = kept - before
+            candidates[kept], values[kept] = f, value
+            kept += (value > 0) & (f != silent)
+        counts[t], begin = kept - before, end
     return kept
 
 
@@ -296,12 +297,10 @@ def _errors(first, features, activations, W_dec, b_dec, y, scale, l1, g, df, squ
             squares += into[j] * into[j]
             into[j] *= scale
         squared_errors[t] = squares
+        here = slice(first[t], first[t + 1])
+        _dot_rows(into, W_dec, features[here], df[here])
         for i in range(first[t], first[t + 1]):
-            row = W_dec[features[i]]
-            value = np.float32(0)
-            for j in range(d):
-                value += into[j] * row[j]
-            df[i] = value + l1[features[i]]
+            df[i] += l1[features[i]]
 
 
 @_compiled
