@@ -1,8 +1,9 @@
 """One training pipeline in a process of its own: ``python -m benchmarks._pipelines VARIANT CORES STEPS``.
 
 Random weights and tokens: dense rates do not depend on them. The sparse SAE is one whose biases leave
-``L0`` features active on a token and whose learning rate is nil, so that it stays so. What is measured are
-whole cycles, from one full buffer to the next: as many tokens through the language model as are trained on.
+``L0`` features active on a token. Our learning rate is nil, so that a sparse SAE stays so, and a dense one
+dense. What is measured are whole cycles, from one full buffer to the next: as many tokens through the
+language model as are trained on.
 """
 
 import sys
@@ -67,7 +68,7 @@ def ours(variant: str, steps: int) -> Rates:
     recipe = SplitRecipe.from_dict(
         {
             "init": "random", "data": "all", "d_sae": D_SAE, "batch_size": BATCH, "tokens": 8 * steps * BATCH,
-            "buffer_tokens": steps * BATCH, "lr": 1e-12 if sparse else 1e-4, "dtype": dtype,
+            "buffer_tokens": steps * BATCH, "lr": 1e-12, "dtype": dtype,
         }
     )  # fmt: skip
     split = Split()

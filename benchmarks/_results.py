@@ -18,6 +18,12 @@ def store(name: str, figures: Any) -> None:
     print(f"figures: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 
 
+def stored(name: str) -> list[dict[str, Any]]:
+    """The lines that ``store`` left earlier, on whatever machine; none where there are none."""
+    path = FOLDER / f"{name}.json"
+    return json.loads(path.read_text())["figures"] if path.is_file() else []
+
+
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

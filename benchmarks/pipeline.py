@@ -85,8 +85,9 @@ def middle(found: list[Rates]) -> Rates:
     return Rates(**{**rates[0], **medians})
 
 
-def table(found: dict[str, Rates], cores: int) -> list[dict[str, object]]:
+def table(rounds: dict[str, list[Rates]], cores: int) -> list[dict[str, object]]:
     """Prints the figures of ``cores`` cores and gives them back with their ratios."""
+    found = {name: middle(rates) for name, rates in rounds.items()}
     limits = {
         name: max(one.matmul.get(name, 0.0) for one in found.values())
         for name in ("float32", "bfloat16", "int8")
@@ -107,6 +108,7 @@ def table(found: dict[str, Rates], cores: int) -> list[dict[str, object]]:
         line = {
             "cores": cores,
             **asdict(one),
+            "whole_by_round": [rates.whole for rates in rounds[name]],
             "times_saelens": one.whole / theirs.whole,
             "times_plain": one.whole / plain.whole,
             "step_times_saelens": one.sae / theirs.sae,
@@ -121,8 +123,11 @@ def table(found: dict[str, Rates], cores: int) -> list[dict[str, object]]:
         )
     for name, reach in REACH.items():
         if name in found:
+            theirs = rounds[THEIRS["bf16" in name]]
+            each = [our.whole / their.whole for our, their in zip(rounds[name], theirs, strict=True)]
             one = next(line for line in lines if line["variant"] == name)
-            print(f"  {name}: {one['times_saelens']:.1f}× SAELens, to reach {reach:g}×")
+            said = ", ".join(f"{times:.1f}" for times in each)
+            print(f"  {name}: {one['times_saelens']:.1f}× SAELens ({said} by round), to reach {reach:g}×")
     return lines
 
 
@@ -137,16 +142,17 @@ def main() -> int:
         print("bf16 is left out: this CPU has neither AVX512-BF16 nor AMX, and emulates it")
         variants = [name for name in variants if "bf16" not in name and "autocast" not in name]
     available = len(os.sched_getaffinity(0))
-    lines: list[dict[str, object]] = []
-    for cores in options.cores or [n for n in (1, 2) if n <= available]:
+    measured = options.cores or [n for n in (1, 2) if n <= available]
+    lines = [line for line in _results.stored("pipeline") if line["cores"] not in measured]
+    for cores in measured:
         rounds: dict[str, list[Rates]] = {name: [] for name in variants}
         with tempfile.TemporaryDirectory() as cache:
             saelens_python()
             for _ in range(options.rounds):
                 for name in variants:
                     rounds[name].append(run(name, cores, options.steps, cache))
-        lines += table({name: middle(found) for name, found in rounds.items()}, cores)
-    _results.store("pipeline", lines)
+        lines += table(rounds, cores)
+    _results.store("pipeline", sorted(lines, key=lambda line: line["cores"]))
     return 0
 
 

@@ -6,7 +6,6 @@ each row once; contexts and the hot tokens of any feature are then looked up ins
 
 import json
 import os
-import shutil
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -22,12 +21,11 @@ from saetui.corpus.rows import TokenRows
 from saetui.file_lock import try_locked
 from saetui.last_used import bytes_in, longest_unused_first, mark_used
 from saetui.lm.base import LanguageModel
+from saetui.removal import remove_whole, sweep
 from saetui.settings import cache_root, load_settings
 
 _VERSION = 2
 """Part of the key: raise it when the meaning of the files changes."""
-_DOOMED = ".removed-"
-"""What a store is called by while it is removed."""
 FP16_MAX = 65504.0
 """Activations are kept as fp16, and larger ones, of which healthy models have none, are cut to this."""
 
@@ -285,8 +283,7 @@ def _appending(path: Path, size: int) -> BinaryIO:
 
 def _prune(root: Path, own: Path, budget: float) -> None:
     """Removes the stores used longest ago until all others and this one fit into the budget."""
-    for left in root.glob(f"{_DOOMED}*"):
-        shutil.rmtree(left, ignore_errors=True)
+    sweep(root)
     sizes = {folder: bytes_in(folder) for folder in root.iterdir() if folder.is_dir()}
     mark_used(own)
     total = sum(sizes.values())
@@ -295,8 +292,6 @@ def _prune(root: Path, own: Path, budget: float) -> None:
             return
         with suppress(OSError):  # gone already, or a file system without locks
             if lock := try_locked(folder / "lock"):
-                # Out of the way in one step: who opens it now finds it whole, or makes it anew.
-                doomed = folder.rename(root / f"{_DOOMED}{folder.name}")
-                shutil.rmtree(doomed, ignore_errors=True)
+                remove_whole(folder)  # who opens it now finds it whole, or makes it anew
                 total -= sizes[folder]
                 lock.close()

@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 from saetui.atomic import sync_folder, write_atomic
 from saetui.errors import UsageError, UserError
+from saetui.removal import remove_whole, sweep
 from saetui.runs import lock
 from saetui.runs.files import signature
 from saetui.runs.tail import read_records
@@ -42,8 +43,6 @@ HEARTBEAT_S = 5.0
 HEARTBEAT_STALE_S = 6 * HEARTBEAT_S
 """Without locks, a run is taken for dead after so long a silence."""
 
-_DOOMED = ".removed-"
-"""What a folder is called by while it is being deleted: no list shows it."""
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that are read for another
 
 
@@ -298,15 +297,14 @@ def remove_run(run: Run) -> None:
             raise UserError(f"another process works on {run.id}: try again when it has ended")
         try:
             # Out of the list in one step: half a run must never be seen.
-            run.folder.rename(doomed := run.root / f"{_DOOMED}{run.id}")
+            doomed = remove_whole(run.folder)
         finally:
             os.close(fd)
     except FileNotFoundError:
         raise UserError(f"{run.id} is there no more: it has been deleted elsewhere") from None
     except OSError as error:
         raise UserError(f"{run.id} cannot be deleted: {error.strerror}") from None
-    for left in run.root.glob(f"{_DOOMED}*"):
-        shutil.rmtree(left, ignore_errors=True)
+    sweep(run.root)
     if doomed.exists():
         raise UserError(
             f"{run.id} is out of the list, but its files are not all gone: {doomed} is tried again with the "
