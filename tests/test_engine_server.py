@@ -125,6 +125,8 @@ async def test_opens_and_answers(shared: Engine):
     assert isinstance(tried, Trial) and min(tried.text_s, tried.dense_s, tried.sparse_s) > 0
     with pytest.raises(UserError, match="narrow SAE already has 40"):
         await engine.request("trial", recipe=SplitRecipe(target=3, d_sae=8).to_dict())
+    with pytest.raises(UserError, match="too many to be tried out"):  # nothing of that size is allocated
+        await engine.request("trial", recipe=SplitRecipe(target=3, d_sae=10**9).to_dict())
     assert engine.noticed("hello")[0]["pid"] == engine.pid
     assert engine.noticed("corpus")[0]["message"] == "building the corpus"
     await until(engine, lambda: engine.noticed("index")[-1]["complete"])  # it follows the last step

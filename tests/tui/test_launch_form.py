@@ -4,6 +4,7 @@ import pytest
 from textual.widgets import Input
 
 from saetui.errors import UserError
+from saetui.tui.screens import launch
 from saetui.tui.screens.launch import LaunchScreen
 from tests.tui.bench import Bench, bench
 from tests.tui.fake_engine import FakeEngine
@@ -91,3 +92,15 @@ async def test_where_no_run_has_been_a_few_steps_that_are_tried_say_how_long_it_
         await it.press("s")
         await it.settle()
         assert "time:" not in it.line("#cost")
+
+
+async def test_more_memory_than_there_is_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "free_space", lambda: launch.Free(10**12, 10**12, 10**10, 16_000_000_000))
+    async with bench() as it:
+        await it.press("s")
+        await it.wait_for(lambda: "disk:" in it.line("#cost"))
+        assert "memory" not in it.line("#cost")
+        width = control(it, "d_sae")
+        assert isinstance(width, Input)
+        width.value = "2048500"
+        await it.wait_for(lambda: "NOT ENOUGH memory" in it.line("#cost"))

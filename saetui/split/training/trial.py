@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from saetui.corpus.rows import TokenRows
+from saetui.errors import UsageError
 from saetui.lm.base import LanguageModel
 from saetui.sae.sae import SAE
+from saetui.split.memory import training_bytes
 from saetui.split.pace import Trial
 from saetui.split.recipe import SplitRecipe
 from saetui.split.training.init import initial_sae
@@ -17,6 +19,8 @@ from saetui.split.training.step import TrainStep
 MOST_ACTIVATIONS = 1 << 22
 """Of a step of the trial, tokens × features: a wide SAE is tried on fewer tokens."""
 LEAST_TOKENS = 128
+MOST_BYTES = 2**30
+"""Of the weights and what training adds: a number that is still being typed must not fill the memory."""
 STEPS = 2
 """That are timed, after one that allocates and tunes."""
 SPARSE_L0 = 32
@@ -32,7 +36,9 @@ def try_out(
 ) -> Trial:
     """Seconds a token (wall) of ``recipe`` on the first of ``rows``. A guess: a wide SAE is tried on fewer
     tokens than a batch has, and its sparse steps by torch's operators, which is the slower way. ``between``
-    is called between steps, and may raise."""
+    is called between steps, and may raise. UsageError for an SAE that is too large to be tried."""
+    if training_bytes(recipe, lm.d_in) > MOST_BYTES:
+        raise UsageError(f"{recipe.d_sae:,} features are too many to be tried out beforehand")
     batch = max(LEAST_TOKENS, min(recipe.batch_size, MOST_ACTIVATIONS // recipe.d_sae))
     tokens = torch.as_tensor(rows.read(0, -(-batch // (rows.seq_len - 1))).astype("int64"), device=lm.device)
     text_s = _seconds(lambda: lm.activations(tokens), 1, between) / tokens.numel()

@@ -38,6 +38,7 @@ from saetui.tui.screens.launch_lines import (
     filters,
     free_space,
     kept_line,
+    memory_line,
     shell_command,
     shown,
     text_line,
@@ -342,6 +343,10 @@ class LaunchScreen(ModalScreen[Recipe | None]):
             lines.append(time)
         if isinstance(recipe, SplitRecipe) and self._session.opened and self._free:
             lines.append(disk_line(recipe, self._session.opened.d_in, self._free))
+            if self._session.opened.device == "cpu" and (
+                memory := memory_line(recipe, self._session.opened.d_in, self._free)
+            ):
+                lines.append(memory)
         if self._survival:
             lines.append(self._survival)
         cost.update("\n".join(lines))

@@ -9,6 +9,7 @@ from saetui.quantities import duration, percent, short, size
 from saetui.runs.cost import Pace
 from saetui.setup import Setup
 from saetui.split.activations.disk import activation_bytes, free_bytes, run_bytes
+from saetui.split.memory import available_memory, run_memory
 from saetui.split.pace import Trial
 from saetui.split.recipe import GraftRecipe, SplitRecipe
 from saetui.tui.shell_words import command as command_line
@@ -89,17 +90,20 @@ def _kept_share(recipe: SplitRecipe, kept: Kept) -> float:
 
 @dataclass(frozen=True)
 class Free:
-    """Bytes: free where runs and where activations are kept, and the most that activations may take."""
+    """Bytes: free where runs and where activations are kept, the most that activations may take, and memory
+    where that is known."""
 
     runs: int
     cache: int
     cache_limit: int
+    memory: int | None = None
 
 
 def free_space() -> Free:
     """OSError where a file system is away."""
     limit = int(settings.load_settings().cache_gb * 1e9 / 2)
-    return Free(free_bytes(settings.runs_root()), free_bytes(settings.cache_root()), limit)
+    runs, cache = free_bytes(settings.runs_root()), free_bytes(settings.cache_root())
+    return Free(runs, cache, limit, available_memory())
 
 
 def disk_line(recipe: SplitRecipe, d_in: int, free: Free) -> str:
@@ -109,6 +113,14 @@ def disk_line(recipe: SplitRecipe, d_in: int, free: Free) -> str:
     needed = f"up to {size(run)}" + (f", {size(kept)} in the cache" if kept else "")
     line = f"disk: {needed}; {size(min(free.runs, free.cache))} free"
     return f"NOT ENOUGH {line}" if run > free.runs else line
+
+
+def memory_line(recipe: SplitRecipe, d_in: int, free: Free) -> str:
+    """Empty where there is enough, or where that is not known."""
+    needed = run_memory(recipe, d_in)
+    if free.memory is None or needed <= free.memory:
+        return ""
+    return f"NOT ENOUGH memory: about {size(needed)}; {size(free.memory)} free"
 
 
 def shell_command(setup: Setup, recipe: Recipe, defaults: Recipe) -> str:
