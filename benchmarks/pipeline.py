@@ -3,10 +3,9 @@
 512 → 4096, batch 4096, random gelu-1l-shaped model, rows of 128 random tokens, one token through the model
 for each one trained on. Every pipeline runs in a process of its own on the same pinned cores, all in turn,
 in as many rounds as asked for, each measured for eight seconds at least; rates are tokens per CPU second,
-medians of the rounds. Threads that wait
-sleep, in all of them. SAELens is installed once, in an environment of its own under the cache. ``limit`` is
-the share of the rate at which the algorithm's FLOPs would be done if all of them were as fast as one large
-product of their dtype by the best engine here.
+medians of the rounds. Threads that wait sleep, in all of them. SAELens is installed once, in an environment
+of its own under the cache. ``limit`` is the share of the rate at which the algorithm's FLOPs would be done if
+all of them were as fast as one large product of their dtype by the best engine here.
 
     python -m benchmarks.pipeline [--cores 1] [--steps 16] [--rounds 1]
 """

@@ -6,7 +6,7 @@ from saetui.split.recipe import SplitRecipe
 
 
 def training_bytes(recipe: SplitRecipe, d_in: int) -> int:
-    """Of weights, gradients and Adam's two moments, in fp32."""
+    """Bytes of weights, gradients and Adam's two moments, in fp32."""
     return 4 * 4 * (2 * recipe.d_sae * d_in + recipe.d_sae + d_in)
 
 

@@ -68,7 +68,7 @@ class CompiledOperators(SparseOperators):
             stop = min(start + step, len(x))
             integer_products(tokens.low[start:stop], W.low, products[: stop - start])
             found += _in_parts(stop - start, partial(candidates_of, start))
-        # Not before all are found: the more tokens, the more often a row of the encoder in the cache is used.
+        # Not before all are found: so threads are sent once for the batch, not once for every part of it.
         candidates = np.concatenate(found)
         values = np.empty(len(candidates), np.float32)
         first = _starts(counts)

@@ -34,11 +34,10 @@ from saetui.tui.screens.launch_lines import (
     Free,
     Recipe,
     costs,
-    disk_line,
     filters,
     free_space,
     kept_line,
-    memory_line,
+    machine_lines,
     shell_command,
     shown,
     text_line,
@@ -342,11 +341,7 @@ class LaunchScreen(ModalScreen[Recipe | None]):
         if isinstance(recipe, SplitRecipe) and (time := time_line(recipe, self._time_by(recipe), self._kept)):
             lines.append(time)
         if isinstance(recipe, SplitRecipe) and self._session.opened and self._free:
-            lines.append(disk_line(recipe, self._session.opened.d_in, self._free))
-            if self._session.opened.device == "cpu" and (
-                memory := memory_line(recipe, self._session.opened.d_in, self._free)
-            ):
-                lines.append(memory)
+            lines += machine_lines(recipe, self._session.opened.d_in, self._session.opened.device, self._free)
         if self._survival:
             lines.append(self._survival)
         cost.update("\n".join(lines))

@@ -115,12 +115,12 @@ def disk_line(recipe: SplitRecipe, d_in: int, free: Free) -> str:
     return f"NOT ENOUGH {line}" if run > free.runs else line
 
 
-def memory_line(recipe: SplitRecipe, d_in: int, free: Free) -> str:
-    """Empty where there is enough, or where that is not known."""
-    needed = run_memory(recipe, d_in)
-    if free.memory is None or needed <= free.memory:
-        return ""
-    return f"NOT ENOUGH memory: about {size(needed)}; {size(free.memory)} free"
+def machine_lines(recipe: SplitRecipe, d_in: int, device: str, free: Free) -> list[str]:
+    """The disk that it takes and, on the CPU, the memory where there is not enough."""
+    lines, needed = [disk_line(recipe, d_in, free)], run_memory(recipe, d_in)
+    if device == "cpu" and free.memory is not None and needed > free.memory:
+        lines.append(f"NOT ENOUGH memory: about {size(needed)}; {size(free.memory)} free")
+    return lines
 
 
 def shell_command(setup: Setup, recipe: Recipe, defaults: Recipe) -> str:
